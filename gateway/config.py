@@ -1,0 +1,82 @@
+"""Every setting, its unit and its default, in one frozen ``Config``.
+
+The command line, the environment variables and the README's table are made
+from this table.  Knows nothing of how a setting is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def _flag(default: Any, help: str, **more: Any) -> Any:
+    """A field that ``gateway serve`` takes as a flag and an environment variable."""
+    return field(default=default, metadata={"help": help, **more})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """One gateway's settings.  Fields with ``help`` metadata are flags."""
+
+    host: str = _flag("127.0.0.1", "address to listen on", metavar="ADDRESS")
+    port: int = _flag(8080, "port to listen on; 0 picks a free one", min=0, max=65535)
+    redis_url: str = _flag(
+        "", "Redis to use; without one an embedded server is started", metavar="URL"
+    )
+    max_connections: int = _flag(
+        15_000, "connections at once; more are told so and closed", unit="connections", min=1
+    )
+    history: int = _flag(10, "lines of history shown on joining", unit="lines", min=0, max=200)
+    max_line: int = _flag(4096, "longest line accepted", unit="bytes", min=64, max=1_048_576)
+    rate: float = _flag(
+        10.0, "lines taken from one client; a faster one is read later", unit="lines/s", min=0.1
+    )
+    burst: int = _flag(40, "lines that may come at once before the rate holds", unit="lines", min=1)
+    sendq: int = _flag(
+        1_048_576,
+        "bytes that may wait for one slow client before it is cut off",
+        unit="bytes",
+        min=4096,
+    )
+    name_timeout: float = _flag(60.0, "time to answer the name prompt", unit="s", min=0.1)
+    publish_deadline: float = _flag(
+        30.0, "time after which a sender is told of an unconfirmed line", unit="s", min=0.1
+    )
+    quiet_above: int = _flag(
+        200, "people in a room above which joins and leaves are summed up", unit="people", min=1
+    )
+    drain_timeout: float = _flag(
+        10.0, "time for clients to be told and flushed on shutdown", unit="s", min=0.1
+    )
+    framing: str = _flag(
+        "auto",
+        "'auto' also understands clients that send no line ends; 'line' does not",
+        choices=("auto", "line"),
+    )
+
+    # Not flags: what follows from the design, in one place for tests to change.
+    namespace: str = "chat"
+    lobby: str = "lobby"
+    close_timeout_s: float = 5.0
+    sendq_stall_s: float = 30.0
+    flush_window_s: float = 0.010
+    beat_s: float = 1.0
+    silent_ticks: int = 3
+    dead_ticks: int = 10
+    retention_s: int = 86_400
+    batch_memory_s: int = 3600
+    log_length: int = 10_000
+    history_length: int = 200
+    batch_bytes: int = 262_144
+    outbox_bytes: int = 16_777_216
+    connect_timeout_s: float = 2.0
+    reply_timeout_s: float = 3.0
+    probe_s: float = 1.0
+    probe_timeout_s: float = 3.0
+    compare_s: float = 3.0
+    hold_bytes: int = 4_194_304
+    replay_events: int = 500
+
+
+FLAGS = tuple(f for f in fields(Config) if "help" in f.metadata)
