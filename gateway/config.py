@@ -10,6 +10,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 
+class SettingsError(Exception):
+    """Settings that cannot work; its text is one line for the person who gave them."""
+
+
 def _flag(default: Any, help: str, **more: Any) -> Any:
     """A field that ``gateway serve`` takes as a flag and an environment variable."""
     return field(default=default, metadata={"help": help, **more})
@@ -54,6 +58,7 @@ class Config:
         "'auto' also understands clients that send no line ends; 'line' does not",
         choices=("auto", "line"),
     )
+    log_format: str = _flag("text", "how log lines look", choices=("text", "json"))
 
     # Not flags: what follows from the design, in one place for tests to change.
     namespace: str = "chat"

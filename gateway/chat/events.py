@@ -56,7 +56,8 @@ class Envelope(msgspec.Struct, frozen=True):
     """One event at its place in its room's log, as Redis published it.
 
     ``raw`` is the whole line as it stands in the log: two envelopes are the
-    same event if and only if their lines are equal.
+    same event if and only if their lines are equal.  ``event`` is None for a
+    kind of event that only a newer version knows: it has a place, no more.
     """
 
     offset: int
@@ -65,7 +66,7 @@ class Envelope(msgspec.Struct, frozen=True):
     gateway: GatewayId
     batch: int
     index: int
-    event: RoomEvent
+    event: RoomEvent | None
     raw: bytes
 
 
@@ -113,6 +114,29 @@ class NamePrompt(msgspec.Struct, frozen=True):
 
 Told = Notice | Welcome | Summary | Missed | NamePrompt
 """What a front must be able to say to one person, besides room events."""
+
+
+def decode_envelope(raw: bytes) -> Envelope:
+    """One line of a log: ``OFFSET EPOCH AT_MS GATEWAY BATCH INDEX BODY``.
+
+    Raises ``ValueError`` if it is no such line.
+    """
+    offset, epoch, at_ms, gateway, batch, index, body = raw.split(b" ", 6)
+    try:
+        event = decode_event(body)
+    except msgspec.DecodeError:
+        event = None
+    return Envelope(
+        int(offset),
+        epoch.decode(),
+        int(at_ms),
+        GatewayId(gateway.decode()),
+        int(batch),
+        int(index),
+        event,
+        raw,
+    )
+
 
 _decoder: msgspec.json.Decoder[RoomEvent] = msgspec.json.Decoder(RoomEvent)
 _encoder = msgspec.json.Encoder()

@@ -16,7 +16,13 @@ from gateway.chat.events import Envelope, Told
 class Encoding(Protocol):
     """Turns what a client is sent into bytes.  Stateless; one object for all who share it."""
 
-    def encode(self, item: Envelope | Told) -> bytes: ...
+    def encode(self, item: Envelope | Told) -> bytes:
+        """For everybody but the one whose doing it is; b'' for what need not be said."""
+        ...
+
+    def encode_own(self, envelope: Envelope) -> bytes:
+        """For the one whose doing it is, in the place of the event."""
+        ...
 
 
 class Front(Protocol):

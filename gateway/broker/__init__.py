@@ -1,0 +1,1 @@
+"""Redis: the scripts, the connections, what is asked of it and when."""

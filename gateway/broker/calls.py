@@ -1,0 +1,110 @@
+"""One way to ask Redis: a pipeline of script calls, answered in time or not at all.
+
+Nothing here tries again by itself.  Whether a call may be repeated is known
+only to who makes it; redis-py's own retries would publish twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import redis.asyncio as redis_asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from gateway.config import Config
+
+Unreachable = (RedisError, OSError, TimeoutError)
+"""What a call raises when Redis did not answer: it may have done the work or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One of ``scripts/*.lua``; its first lines say what it takes and returns."""
+
+    text: str
+    sha: str
+
+    @classmethod
+    def load(cls, name: str) -> Script:
+        text = resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text("utf-8")
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+PUBLISH = Script.load("publish")
+SYNC = Script.load("sync")
+REGISTRY = Script.load("registry")
+BEAT = Script.load("beat")
+BURY = Script.load("bury")
+SCRIPTS = (PUBLISH, SYNC, REGISTRY, BEAT, BURY)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A script, its keys and its other arguments."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[str | bytes | int]
+
+
+def keepalive_options(user_timeout_s: float) -> dict[int, int]:
+    """Socket options that end a connection whose peer is gone without a word."""
+    options = {}
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        options[socket.TCP_USER_TIMEOUT] = int(user_timeout_s * 1000)
+    return options
+
+
+def connect(config: Config) -> redis_asyncio.Redis:
+    """A client for ``config.redis_url`` with every wait bounded and no retries.
+
+    Raises ``ValueError`` for a URL that redis-py does not understand.
+    """
+    options: dict[str, Any] = {}
+    if not config.redis_url.startswith("unix:"):
+        options = {
+            "socket_keepalive": True,
+            "socket_keepalive_options": keepalive_options(config.reply_timeout_s),
+        }
+    return redis_asyncio.Redis.from_url(
+        config.redis_url,
+        socket_connect_timeout=config.connect_timeout_s,
+        socket_timeout=config.reply_timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        max_connections=32,
+        protocol=2,
+        **options,
+    )
+
+
+async def call(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
+    """Make all ``calls`` in one pipeline; their replies, or the errors Redis answered.
+
+    Raises one of ``Unreachable`` if they were not all answered in time.
+    Scripts that Redis does not know (any more) are loaded and called again:
+    such a call has not run.
+    """
+    replies = await _pipeline(client, calls)
+    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        for script in {calls[i].script for i in unknown}:
+            await client.script_load(script.text)
+        again = await _pipeline(client, [calls[i] for i in unknown])
+        for i, reply in zip(unknown, again, strict=True):
+            replies[i] = reply
+    return replies
+
+
+async def _pipeline(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
+    async with client.pipeline(transaction=False) as pipe:
+        for one in calls:
+            pipe.evalsha(one.script.sha, len(one.keys), *one.keys, *one.args)
+        return await pipe.execute(raise_on_error=False)

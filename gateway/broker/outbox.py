@@ -1,0 +1,311 @@
+"""Events that local clients caused and Redis has not yet confirmed.
+
+Pure logic: decides what is sent next, in which numbered batch, and who is told
+what became of it.  Knows no Redis and no clock.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from gateway.chat.events import (
+    Action,
+    GatewayId,
+    Joined,
+    Left,
+    Message,
+    Renamed,
+    RoomEvent,
+    SessionId,
+    encode_event,
+)
+
+_OVERHEAD_BYTES = 128
+"""What an operation costs besides its event's body, in the outbox and on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a membership or a name.  A newer generation fences the older ones off."""
+
+    gateway: GatewayId
+    session: SessionId
+    generation: int
+
+
+class Verb(enum.StrEnum):
+    """What an operation does to the room; see ``scripts/publish.lua``."""
+
+    SAY = "say"
+    JOIN = "join"
+    KEEP = "keep"
+    LEAVE = "leave"
+    RENAME = "rename"
+
+
+_VERBS: dict[type, Verb] = {
+    Message: Verb.SAY,
+    Action: Verb.SAY,
+    Joined: Verb.JOIN,
+    Left: Verb.LEAVE,
+    Renamed: Verb.RENAME,
+}
+
+
+class Outcome(enum.Enum):
+    """What became of an operation.  Each is told exactly one."""
+
+    CONFIRMED = enum.auto()
+    """Done.  Its event has an offset now, if it made one."""
+    REFUSED = enum.auto()
+    """Redis did nothing: the membership is not held (any more)."""
+    NOT_DELIVERED = enum.auto()
+    """Past its deadline and certainly never applied."""
+    NOT_CONFIRMED = enum.auto()
+    """Past its deadline, sent, and unanswered: it may have been applied or be still."""
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """One thing to be done to a room.  ``told(outcome, offset)`` is called once.
+
+    ``offset`` is the event's place in the log, or 0 where there is none.
+    """
+
+    room: str
+    holder: Holder
+    event: RoomEvent
+    told: Callable[[Outcome, int], None]
+    submitted_at: float = 0.0
+    silent: bool = False
+    body: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.body = encode_event(self.event)
+
+    @property
+    def verb(self) -> Verb:
+        return Verb.KEEP if self.silent else _VERBS[type(self.event)]
+
+    @property
+    def member_name(self) -> str:
+        """The member's name once this is done."""
+        return self.event.new_name if isinstance(self.event, Renamed) else self.event.name
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.body) + _OVERHEAD_BYTES
+
+    def finish(self, outcome: Outcome, offset: int = 0) -> None:
+        told, self.told = self.told, _nobody
+        told(outcome, offset)
+
+
+def _nobody(_outcome: Outcome, _offset: int) -> None:
+    """Who asked has been told already."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What one call carries.  Repeated under its number until it is answered.
+
+    ``epoch`` is the log it is meant for, or '' for whichever there is.
+    """
+
+    room: str
+    number: int
+    epoch: str
+    operations: tuple[Operation, ...]
+    size_bytes: int
+
+
+class _Queue:
+    """One room's part of the outbox."""
+
+    __slots__ = ("epoch", "paused", "restoring", "unanswered", "unsure", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[Operation] = deque()
+        self.restoring: deque[Operation] = deque()  # goes before all that waits
+        self.unanswered: Batch | None = None
+        self.unsure = False  # the unanswered batch may have been applied
+        self.epoch = ""
+        self.paused = False  # until the room's log is known again
+
+
+class Outbox:
+    """All rooms' queues; at most one unanswered batch a room."""
+
+    def __init__(self, *, batch_bytes: int, deadline_s: float) -> None:
+        self._batch_bytes = batch_bytes
+        self._deadline_s = deadline_s
+        self._queues: dict[str, _Queue] = {}
+        self._ready: dict[str, None] = {}  # rooms with something to send, in turn
+        self._number = 0  # of the last batch; no room sees one twice, or out of order
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._operations())
+
+    def _operations(self) -> Iterator[Operation]:
+        for queue in self._queues.values():
+            if queue.unanswered:
+                yield from queue.unanswered.operations
+            yield from queue.restoring
+            yield from queue.waiting
+
+    def submit(self, operation: Operation) -> None:
+        """Queue one operation behind the others of its room.  The caller holds the cap."""
+        queue = self._queue(operation.room)
+        queue.waiting.append(operation)
+        self.size_bytes += operation.size_bytes
+        self._ready[operation.room] = None
+
+    def serve(self, room: str, epoch: str, restore: Iterable[Operation] = ()) -> None:
+        """The room's log is the one called ``epoch``; ``restore`` goes before all that waits."""
+        queue = self._queue(room)
+        queue.epoch, queue.paused = epoch, False
+        for operation in restore:
+            queue.restoring.append(operation)
+            self.size_bytes += operation.size_bytes
+        self._ready[room] = None
+
+    def forget(self, room: str) -> None:
+        """The gateway no longer serves the room; what is queued for it still goes out."""
+        queue = self._queues.get(room)
+        if queue:
+            queue.epoch, queue.paused = "", False
+            self._ready[room] = None
+            self._drop_if_empty(room, queue)
+
+    def next_batches(self, max_bytes: int) -> list[Batch]:
+        """What to send now, of at most about ``max_bytes``, rooms taking turns.
+
+        One call at a time: afterwards each batch is to be ``answered``, ``failed``, ``lost`` or
+        told ``other_log``.
+        """
+        batches: list[Batch] = []
+        budget = max_bytes
+        for room in list(self._ready):
+            if budget <= 0:
+                break
+            del self._ready[room]
+            queue = self._queues.get(room)
+            if queue is None or queue.paused:
+                continue
+            batch = queue.unanswered or self._new_batch(room, queue)
+            if batch:
+                batches.append(batch)
+                budget -= batch.size_bytes
+        return batches
+
+    def answered(self, batch: Batch, results: Iterable[int]) -> None:
+        """Redis applied the batch; ``results`` as in ``scripts/publish.lua``."""
+        self._done(batch)
+        for operation, result in zip(batch.operations, results, strict=True):
+            outcome = Outcome.CONFIRMED if result else Outcome.REFUSED
+            operation.finish(outcome, max(result, 0))
+
+    def failed(self, batch: Batch) -> None:
+        """Redis answered with an error: nothing was applied.  To be sent again."""
+        queue = self._queues[batch.room]
+        if not queue.unsure:
+            self._put_back(queue)
+        self._ready[batch.room] = None
+
+    def lost(self, batch: Batch) -> None:
+        """No answer came: it may have been applied.  To be repeated under its number."""
+        self._queues[batch.room].unsure = True
+        self._ready[batch.room] = None
+
+    def other_log(self, batch: Batch) -> bool:
+        """The room's log is another one, and nothing was applied to it.
+
+        Waits for ``serve`` if the gateway serves the room, and says so by
+        returning True.  What may have been applied to the log that is gone is
+        not said again: its readers may have it.
+        """
+        queue = self._queues[batch.room]
+        if batch.epoch == "" and queue.epoch == "":
+            self.answered(batch, [0] * len(batch.operations))
+            return False
+        if queue.unsure:
+            says = [o for o in batch.operations if o.verb is Verb.SAY]
+            rest = [o for o in batch.operations if o.verb is not Verb.SAY]
+            self._put_first(queue, rest)
+            self._done(batch)
+            for operation in says:
+                operation.finish(Outcome.NOT_CONFIRMED)
+        else:
+            self._put_back(queue)
+        # A newer log may have become known while the call was on its way.
+        queue.paused = batch.epoch == queue.epoch
+        if not queue.paused:
+            self._ready[batch.room] = None
+        return queue.paused
+
+    def expire(self, now: float) -> None:
+        """Tell the senders of what is past its deadline; joins, leaves and renames have none."""
+        before = now - self._deadline_s
+        for room, queue in list(self._queues.items()):
+            late = [o for o in queue.waiting if o.verb is Verb.SAY and o.submitted_at <= before]
+            if late:
+                gone = set(map(id, late))
+                queue.waiting = deque(o for o in queue.waiting if id(o) not in gone)
+                self.size_bytes -= sum(operation.size_bytes for operation in late)
+            unsure = queue.unanswered.operations if queue.unanswered else ()
+            for operation in unsure:
+                if operation.verb is Verb.SAY and operation.submitted_at <= before:
+                    operation.finish(Outcome.NOT_CONFIRMED)
+            for operation in late:
+                operation.finish(Outcome.NOT_DELIVERED)
+            self._drop_if_empty(room, queue)
+
+    def _queue(self, room: str) -> _Queue:
+        queue = self._queues.get(room)
+        if queue is None:
+            queue = self._queues[room] = _Queue()
+        return queue
+
+    def _new_batch(self, room: str, queue: _Queue) -> Batch | None:
+        chosen: list[Operation] = []
+        size = 0
+        while (source := queue.restoring or queue.waiting) and (
+            not chosen or size < self._batch_bytes
+        ):
+            operation = source.popleft()
+            chosen.append(operation)
+            size += operation.size_bytes
+        if not chosen:
+            return None
+        self._number += 1
+        queue.unsure = False
+        queue.unanswered = Batch(room, self._number, queue.epoch, tuple(chosen), size)
+        return queue.unanswered
+
+    def _done(self, batch: Batch) -> None:
+        queue = self._queues[batch.room]
+        queue.unanswered, queue.unsure = None, False
+        self.size_bytes -= batch.size_bytes
+        if queue.waiting or queue.restoring:
+            self._ready[batch.room] = None
+        self._drop_if_empty(batch.room, queue)
+
+    def _drop_if_empty(self, room: str, queue: _Queue) -> None:
+        if not (queue.epoch or queue.unanswered or queue.waiting or queue.restoring):
+            self._queues.pop(room, None)
+
+    def _put_back(self, queue: _Queue) -> None:
+        """An unanswered batch that was certainly not applied becomes waiting again."""
+        batch, queue.unanswered, queue.unsure = queue.unanswered, None, False
+        if batch:
+            self.size_bytes -= batch.size_bytes
+            self._put_first(queue, batch.operations)
+
+    def _put_first(self, queue: _Queue, operations: Iterable[Operation]) -> None:
+        again = tuple(operations)
+        queue.waiting.extendleft(reversed(again))
+        self.size_bytes += sum(operation.size_bytes for operation in again)

@@ -1,0 +1,142 @@
+"""A gateway's lease, and the end of gateways that lost theirs.
+
+Beats with Redis's clock.  Each beat is one small script call: it renews the
+lease, ages the others, and publishes a probe that has to come back through
+the subscription.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.broker.calls import BEAT, Call, Unreachable, call
+from gateway.broker.keys import Keys
+from gateway.chat.events import GatewayId
+from gateway.config import Config
+from gateway.ops.logs import get_logger
+
+log = get_logger(__name__)
+
+
+class Presence:
+    """This gateway's proof of life.
+
+    ``on_ready(bool)`` tells when Redis is proven end to end, and when it is
+    not any more; ``on_lease_anew`` that the registry had forgotten this
+    gateway (it was reaped, or Redis came back empty); ``on_dead`` gets each
+    gateway that this one is to reap; ``on_unproven`` is called when probes
+    are published but do not come back.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        keys: Keys,
+        config: Config,
+        gateway: GatewayId,
+        *,
+        describe: Callable[[], str],
+        on_ready: Callable[[bool], None],
+        on_lease_anew: Callable[[], None],
+        on_dead: Callable[[GatewayId], None],
+        on_unproven: Callable[[], None],
+    ) -> None:
+        self.ready = False
+        self._client = client
+        self._keys = keys
+        self._config = config
+        self._gateway = gateway
+        self._describe = describe
+        self._on_ready = on_ready
+        self._on_lease_anew = on_lease_anew
+        self._on_dead = on_dead
+        self._on_unproven = on_unproven
+        self._leased = False
+        self._was_leased = False
+        self._beaten_at = float("-inf")
+        self._proven_at = float("-inf")
+        self._unready_since = 0.0
+        self._error = ""
+
+    def probe_came_back(self) -> None:
+        """A probe arrived through the subscription."""
+        self._proven_at = asyncio.get_running_loop().time()
+        self._judge()
+
+    async def run_forever(self) -> None:
+        """Beat, as long as the task lives."""
+        loop = asyncio.get_running_loop()
+        self._unready_since = loop.time()
+        due = loop.time()
+        while True:
+            try:
+                await self._beat()
+                self._error = ""
+            except Unreachable as error:
+                if not self._was_leased and not self._error:
+                    log.warning("redis unreachable, trying on", error=str(error))
+                self._error = str(error) or type(error).__name__
+            self._judge()
+            due = max(due + self._config.beat_s, loop.time())
+            await self._watch_until(due)
+
+    async def _watch_until(self, due: float) -> None:
+        """Wait for the next beat; notice meanwhile when the proof grows old."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, due - loop.time()))
+        self._judge()
+        limit_s = self._config.probe_timeout_s
+        if self._beaten_at - self._proven_at > limit_s and self._was_leased:
+            self._on_unproven()
+
+    async def _beat(self) -> None:
+        keys, config = self._keys, self._config
+        where = (
+            keys.clock,
+            keys.beats,
+            keys.dying,
+            keys.gateways,
+            keys.names,
+            keys.holds(self._gateway),
+        )
+        args = (
+            self._gateway,
+            int(config.beat_s * 1000),
+            config.dead_ticks,
+            config.retention_s,
+            self._describe(),
+            keys.probes(self._gateway),
+            "probe",
+        )
+        (reply,) = await call(self._client, [Call(BEAT, where, args)])
+        if isinstance(reply, RedisError):
+            raise reply
+        state, _tick, *dead = reply
+        self._beaten_at = asyncio.get_running_loop().time()
+        self._leased = state != b"dying"
+        if state == b"new":
+            if self._was_leased:
+                log.warning("lease lost", gateway=self._gateway)
+                self._on_lease_anew()
+            self._was_leased = True
+        for gateway in dead:
+            self._on_dead(GatewayId(gateway.decode()))
+
+    def _judge(self) -> None:
+        """Readiness: leased, answered and heard of oneself, all within the limit."""
+        now = asyncio.get_running_loop().time()
+        oldest = min(self._beaten_at, self._proven_at)
+        ready = self._leased and now - oldest <= self._config.probe_timeout_s
+        if ready == self.ready:
+            return
+        self.ready = ready
+        if ready:
+            log.info("redis ready", after_s=round(now - self._unready_since, 1))
+        else:
+            self._unready_since = now
+            log.warning("redis away", error=self._error or "no probe came back")
+        self._on_ready(ready)

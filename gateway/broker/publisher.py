@@ -1,0 +1,141 @@
+"""Sends the outbox to Redis: one pipeline at a time, repeated until it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.broker.backoff import Backoff
+from gateway.broker.calls import PUBLISH, Call, Unreachable, call
+from gateway.broker.keys import Keys
+from gateway.broker.outbox import Batch, Operation, Outbox
+from gateway.chat.events import GatewayId
+from gateway.config import Config
+from gateway.ops.logs import get_logger
+
+log = get_logger(__name__)
+
+_PIPELINE_BATCHES_BYTES = 4
+"""A pipeline carries as many bytes as this many full batches."""
+
+
+class Publisher:
+    """Owns the outbox and the only connection that writes room events.
+
+    ``on_other_log(room)`` is called when a room's log turns out to be another
+    one; its events wait until ``outbox.serve`` is called for it.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        keys: Keys,
+        config: Config,
+        gateway: GatewayId,
+        on_other_log: Callable[[str], None],
+    ) -> None:
+        self.outbox = Outbox(batch_bytes=config.batch_bytes, deadline_s=config.publish_deadline)
+        self.retries = 0
+        self._client = client
+        self._keys = keys
+        self._config = config
+        self._gateway = gateway
+        self._on_other_log = on_other_log
+        self._wake = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
+
+    def submit(self, operation: Operation) -> None:
+        operation.submitted_at = asyncio.get_running_loop().time()
+        self.outbox.submit(operation)
+        self._drained.clear()
+        self._wake.set()
+
+    def serve(self, room: str, epoch: str, restore: list[Operation]) -> None:
+        """The room's log is known; see ``Outbox.serve``."""
+        self.outbox.serve(room, epoch, restore)
+        self._wake.set()
+
+    def forget(self, room: str) -> None:
+        self.outbox.forget(room)
+        self._wake.set()
+
+    async def drained(self) -> None:
+        """Wait until nothing is left to send."""
+        await self._drained.wait()
+
+    async def run_forever(self) -> None:
+        """Send what waits, as long as the task lives."""
+        loop = asyncio.get_running_loop()
+        backoff = Backoff()
+        expire_s = min(1.0, self._config.publish_deadline / 4)
+        while True:
+            try:
+                # Wakes without cause now and then, to look at the deadlines.
+                async with asyncio.timeout(expire_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            self.outbox.expire(loop.time())
+            if await self.run_once():
+                backoff.reset()
+            else:
+                self.retries += 1
+                await asyncio.sleep(backoff.next_s())
+                self._wake.set()
+            if not self.outbox.size_bytes:
+                self._drained.set()
+
+    async def run_once(self) -> bool:
+        """One pipeline.  False if any of it has to be sent again after a pause."""
+        batches = self.outbox.next_batches(self._config.batch_bytes * _PIPELINE_BATCHES_BYTES)
+        if not batches:
+            return True
+        try:
+            replies = await call(self._client, [self._call(batch) for batch in batches])
+        except Unreachable:
+            for batch in batches:
+                self.outbox.lost(batch)
+            return False
+        good = True
+        for batch, reply in zip(batches, replies, strict=True):
+            if isinstance(reply, RedisError):
+                log.warning("publish refused", room=batch.room, error=str(reply))
+                self.outbox.failed(batch)
+                good = False
+            elif reply == b"epoch":
+                if self.outbox.other_log(batch):
+                    self._on_other_log(batch.room)
+            else:
+                self.outbox.answered(batch, map(int, reply.split()))
+        self._wake.set()
+        return good
+
+    def _call(self, batch: Batch) -> Call:
+        config = self._config
+        args: list[str | bytes | int] = [
+            self._keys.channel(batch.room),
+            self._gateway,
+            batch.number,
+            batch.epoch,
+            config.log_length,
+            config.history_length,
+            config.retention_s,
+            config.batch_memory_s,
+        ]
+        for operation in batch.operations:
+            holder = operation.holder
+            args += (
+                operation.verb,
+                holder.session,
+                holder.gateway,
+                holder.generation,
+                operation.member_name,
+                operation.body,
+            )
+        keys = (*self._keys.room(batch.room), self._keys.batch(batch.room, self._gateway))
+        return Call(PUBLISH, keys, args)

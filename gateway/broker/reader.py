@@ -1,0 +1,99 @@
+"""Reads rooms' logs: where they stand, what follows, who is there, what was said."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.broker.calls import SYNC, Call, call
+from gateway.broker.keys import Keys
+from gateway.broker.outbox import Holder
+from gateway.chat.events import GatewayId, SessionId
+from gateway.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of one room.  ``epoch`` '' and ``offset`` 0 if nothing is known."""
+
+    room: str
+    epoch: str
+    offset: int
+    members: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A membership as Redis holds it."""
+
+    holder: Holder
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What ``scripts/sync.lua`` answers.  Lines are raw, oldest first.
+
+    ``members`` is None where they were not asked for and nothing made them necessary.
+    """
+
+    epoch: str
+    offset: int
+    people: int
+    at_known: bytes
+    lines: Sequence[bytes]
+    members: Mapping[SessionId, Member] | None
+    history: Sequence[bytes]
+
+
+class Reader:
+    """Asks for snapshots of rooms; nothing is repeated here."""
+
+    def __init__(self, client: Redis, keys: Keys, config: Config) -> None:
+        self._client = client
+        self._keys = keys
+        self._config = config
+
+    async def read(self, questions: Sequence[Question]) -> list[Snapshot | RedisError]:
+        """One answer a question.  Raises one of ``Unreachable`` if none came in time."""
+        replies = await call(self._client, [self._call(question) for question in questions])
+        return [
+            reply if isinstance(reply, RedisError) else _snapshot(reply, question)
+            for question, reply in zip(questions, replies, strict=True)
+        ]
+
+    def _call(self, question: Question) -> Call:
+        config = self._config
+        args = (
+            question.epoch,
+            question.offset,
+            config.replay_events,
+            config.history,
+            config.retention_s,
+            secrets.token_hex(4),
+            "1" if question.members else "0",
+        )
+        return Call(SYNC, self._keys.room(question.room), args)
+
+
+def _snapshot(reply: list, question: Question) -> Snapshot:  # type: ignore[type-arg]
+    epoch, offset, people, at_known, lines, flat, history = reply
+    members = None
+    if question.members or question.epoch != epoch.decode():
+        members = {
+            SessionId(session.decode()): parse_member(SessionId(session.decode()), record)
+            for session, record in zip(flat[::2], flat[1::2], strict=True)
+        }
+    return Snapshot(
+        epoch.decode(), offset, people, at_known, lines, members, list(reversed(history))
+    )
+
+
+def parse_member(session: SessionId, record: bytes) -> Member:
+    """A membership's record: ``GATEWAY GENERATION NAME``."""
+    gateway, generation, name = record.decode().split(" ")
+    return Member(Holder(GatewayId(gateway), session, int(generation)), name)

@@ -1,0 +1,191 @@
+"""Names of this gateway's sessions in the cluster's registry.
+
+All claims and releases that wait travel in one script call; one call at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.broker.backoff import Backoff
+from gateway.broker.calls import BURY, REGISTRY, Call, Unreachable, call
+from gateway.broker.keys import Keys
+from gateway.broker.outbox import Holder
+from gateway.chat.events import GatewayId, SessionId
+from gateway.config import Config
+from gateway.ops.logs import get_logger
+
+log = get_logger(__name__)
+
+_CALL_OPERATIONS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The name is the session's; its memberships carry this generation."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Somebody else holds the name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ghost:
+    """Who holds the name sits on a gateway that fell silent.
+
+    It can be claimed after the membership was ended and the name released.
+    """
+
+    folded: str
+    holder: Holder
+    room: str
+    name: str
+
+
+Answer = Granted | Taken | Ghost
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    verb: str
+    folded: str
+    holder: Holder
+    room: str
+    name: str
+    answered: Callable[[Answer], None] | None
+
+
+class Registry:
+    """Claims and releases names; every request is repeated until it is answered."""
+
+    def __init__(self, client: Redis, keys: Keys, config: Config, gateway: GatewayId) -> None:
+        self._client = client
+        self._keys = keys
+        self._config = config
+        self._gateway = gateway
+        self._waiting: deque[_Request] = deque()
+        self._wake = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
+
+    def claim(
+        self,
+        folded: str,
+        name: str,
+        session: SessionId,
+        generation: int,
+        room: str,
+        answered: Callable[[Answer], None],
+    ) -> None:
+        """Ask for ``name``; ``answered`` is called once, in a later iteration of the loop.
+
+        ``generation`` is the one that the session's memberships carry, or 0 for
+        a new one.  Claiming a name that the session holds already only sets its
+        spelling and room.
+        """
+        holder = Holder(self._gateway, session, generation)
+        self._submit(_Request("claim", folded, holder, room, name, answered))
+
+    def release(
+        self, folded: str, holder: Holder, answered: Callable[[Answer], None] | None = None
+    ) -> None:
+        """Free the name, if exactly ``holder`` has it."""
+        self._submit(_Request("release", folded, holder, "", "", answered))
+
+    async def bury(self, gateway: GatewayId) -> None:
+        """End a gateway's lease.  Raises one of ``Unreachable``."""
+        keys = self._keys
+        where = (keys.beats, keys.dying, keys.gateways, keys.holds(gateway))
+        await call(self._client, [Call(BURY, where, (gateway,))])
+
+    async def drained(self) -> None:
+        """Wait until nothing is left to ask."""
+        await self._drained.wait()
+
+    def _submit(self, request: _Request) -> None:
+        self._waiting.append(request)
+        self._drained.clear()
+        self._wake.set()
+
+    async def run_forever(self) -> None:
+        """Ask what waits, as long as the task lives."""
+        backoff = Backoff()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                if await self._run_once():
+                    backoff.reset()
+                else:
+                    await asyncio.sleep(backoff.next_s())
+            self._drained.set()
+
+    async def _run_once(self) -> bool:
+        """One call.  False if some of it waits for Redis or for the gateway's lease."""
+        gateway = self._waiting[0].holder.gateway
+        requests: list[_Request] = []
+        while (
+            self._waiting
+            and self._waiting[0].holder.gateway == gateway
+            and len(requests) < _CALL_OPERATIONS
+        ):
+            requests.append(self._waiting.popleft())
+        try:
+            (replies,) = await call(self._client, [self._call(gateway, requests)])
+        except Unreachable:
+            self._waiting.extendleft(reversed(requests))
+            return False
+        if isinstance(replies, RedisError):
+            log.warning("registry refused", error=str(replies))
+            self._waiting.extendleft(reversed(requests))
+            return False
+        again = []
+        for request, reply in zip(requests, replies, strict=True):
+            if reply == b"wait":
+                again.append(request)
+            elif request.answered:
+                request.answered(_answer(request.folded, reply))
+        self._waiting.extendleft(reversed(again))
+        return not again
+
+    def _call(self, gateway: GatewayId, requests: list[_Request]) -> Call:
+        keys = self._keys
+        args: list[str | bytes | int] = [gateway, self._config.silent_ticks]
+        for request in requests:
+            holder = request.holder
+            args += (
+                request.verb,
+                request.folded,
+                holder.session,
+                holder.generation,
+                request.room,
+                request.name,
+            )
+        return Call(REGISTRY, (keys.names, keys.clock, keys.beats, keys.holds(gateway)), args)
+
+
+def _answer(folded: str, reply: bytes) -> Answer:
+    verdict, _, rest = reply.partition(b" ")
+    match verdict:
+        case b"ok":
+            return Granted(int(rest))
+        case b"taken":
+            return Taken()
+        case b"ghost":
+            return Ghost(folded, *parse_record(rest))
+    raise ValueError(f"unexpected answer of registry.lua: {reply!r}")
+
+
+def parse_record(record: bytes) -> tuple[Holder, str, str]:
+    """A name's record, ``GATEWAY SESSION GENERATION ROOM NAME``: its holder, room and name."""
+    gateway, session, generation, room, name = record.decode().split(" ")
+    return Holder(GatewayId(gateway), SessionId(session), int(generation)), room, name

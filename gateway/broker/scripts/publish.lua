@@ -1,0 +1,95 @@
+-- Applies one numbered batch of one gateway to one room, and publishes it.
+--
+-- KEYS  1 meta   hash: epoch, offset (the last one)
+--       2 log    stream OFFSET-0: line
+--       3 said   stream OFFSET-0: line, of what people said only (the history)
+--       4 members  hash: session -> "GATEWAY GENERATION NAME"
+--       5 batch  hash of this gateway in this room: number, reply (its last batch)
+-- ARGV  1 channel  2 gateway  3 batch number  4 epoch it is meant for ('': any)
+--       5 log length  6 history length  7 retention s  8 batch memory s
+--       then, for each operation, 6 fields:
+--       verb, session, holder's gateway, holder's generation, name, body
+--
+-- Verbs: say (a member speaks), join (becomes a member; an older generation of
+-- the same session is taken over without an event), keep (the same, never with
+-- an event), leave, rename.  All but join and keep need the membership to be
+-- held by exactly that gateway and generation.
+--
+-- Returns 'epoch' if the room's log is another one, else, for each operation,
+-- separated by blanks: the event's offset, 0 if refused, -1 if done without an
+-- event.  A repeated batch number changes nothing and returns the first reply.
+
+local meta, log, said, members, record = unpack(KEYS)
+local gateway, number = ARGV[2], ARGV[3]
+
+local last = redis.call('HMGET', record, 'number', 'reply')
+if last[1] == number then return last[2] end
+
+local room = redis.call('HMGET', meta, 'epoch', 'offset')
+if not room[1] or (ARGV[4] ~= '' and ARGV[4] ~= room[1]) then return 'epoch' end
+
+-- Lua does not roll back: whatever can fail fails here, before the first write.
+redis.call('XLEN', log)
+redis.call('XLEN', said)
+redis.call('HLEN', members)
+
+local epoch, offset = room[1], tonumber(room[2])
+local time = redis.call('TIME')
+local at = time[1] * 1000 + math.floor(time[2] / 1000)
+local stamp = string.format(' %s %.0f %s %s ', epoch, at, gateway, number)
+local lines, results = {}, {}
+
+local function append(index, body, spoken)
+  offset = offset + 1
+  local line = offset .. stamp .. index .. ' ' .. body
+  redis.call('XADD', log, 'MAXLEN', '~', ARGV[5], offset .. '-0', 'e', line)
+  if spoken then
+    redis.call('XADD', said, 'MAXLEN', '~', ARGV[6], offset .. '-0', 'e', line)
+  end
+  lines[#lines + 1] = line
+  return offset
+end
+
+local index = 0
+for i = 9, #ARGV, 6 do
+  local verb, session, holder, generation, name, body = unpack(ARGV, i, i + 5)
+  local member = redis.call('HGET', members, session)
+  local mine = holder .. ' ' .. generation .. ' '
+  local held = member and string.sub(member, 1, #mine) == mine
+  local result = 0
+  if verb == 'join' or verb == 'keep' then
+    local newest = member and tonumber(string.match(member, '^%S+ (%d+)')) or 0
+    if newest <= tonumber(generation) then
+      redis.call('HSET', members, session, mine .. name)
+      result = -1
+      if not member and verb == 'join' then result = append(index, body) end
+    end
+  elseif held then
+    if verb == 'leave' then
+      redis.call('HDEL', members, session)
+    elseif verb == 'rename' then
+      redis.call('HSET', members, session, mine .. name)
+    end
+    result = append(index, body, verb == 'say')
+  end
+  results[#results + 1] = result
+  index = index + 1
+end
+
+redis.call('HSET', meta, 'offset', offset)
+local reply = table.concat(results, ' ')
+redis.call('HSET', record, 'number', number, 'reply', reply)
+redis.call('EXPIRE', record, ARGV[8])
+
+-- A room's keys live and expire together.
+local retention = tonumber(ARGV[7])
+for k = 1, 4 do
+  local ttl = redis.call('TTL', KEYS[k])
+  if ttl ~= -2 and ttl < retention / 2 then
+    for r = 1, 4 do redis.call('EXPIRE', KEYS[r], retention) end
+    break
+  end
+end
+
+if #lines > 0 then redis.call('PUBLISH', ARGV[1], table.concat(lines, '\n')) end
+return reply

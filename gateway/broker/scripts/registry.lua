@@ -1,0 +1,72 @@
+-- Claims and releases names for one gateway; no name is held twice.
+--
+-- KEYS  1 names  hash: folded name -> "GATEWAY SESSION GENERATION ROOM NAME"
+--       2 clock  hash: tick, at, generation
+--       3 beats  sorted set: gateway -> the tick of its last beat
+--       4 holds  set of this gateway: the folded names it may hold
+-- ARGV  1 gateway  2 silent ticks  then, for each operation, 6 fields:
+--       verb, folded name, session, generation, room, name
+--
+-- Verbs: claim (generation 0 asks for a new one), release.  Both can be repeated.
+--
+-- Returns 'wait' if the gateway has no lease now, else for each operation:
+-- 'ok GENERATION', 'taken', or 'ghost GATEWAY SESSION GENERATION ROOM NAME' if
+-- the holder's gateway fell silent: its membership must be ended, and the name
+-- released for it, before it can be claimed.  A release needs no lease, since
+-- it is also done for gateways that are dead.
+
+local names, clock, beats, holds = unpack(KEYS)
+local gateway, silent = ARGV[1], tonumber(ARGV[2])
+local leased = redis.call('ZSCORE', beats, gateway)
+local tick = tonumber(redis.call('HGET', clock, 'tick') or 0)
+redis.call('HLEN', names)
+redis.call('SCARD', holds)
+
+local function claim(folded, session, given, room, name)
+  local record = redis.call('HGET', names, folded)
+  local generation = given ~= '0' and given or nil
+  if record then
+    local holder, its_session, its_generation = string.match(record, '^(%S+) (%S+) (%d+) ')
+    if its_session ~= session then
+      local beat = redis.call('ZSCORE', beats, holder)
+      if beat and tick - tonumber(beat) < silent then return 'taken' end
+      return 'ghost ' .. record
+    end
+    if holder == gateway then generation = its_generation end
+  end
+  if not generation then
+    generation = redis.call('HINCRBY', clock, 'generation', 1)
+  elseif tonumber(generation) > tonumber(redis.call('HGET', clock, 'generation') or 0) then
+    redis.call('HSET', clock, 'generation', generation)  -- a registry that was emptied
+  end
+  redis.call('HSET', names, folded, table.concat({gateway, session, generation, room, name}, ' '))
+  redis.call('SADD', holds, folded)
+  return 'ok ' .. generation
+end
+
+local function release(folded, session, generation)
+  local record = redis.call('HGET', names, folded)
+  local mine = gateway .. ' ' .. session .. ' ' .. generation .. ' '
+  if record and string.sub(record, 1, #mine) == mine then
+    redis.call('HDEL', names, folded)
+    record = nil
+  end
+  -- Another session of this gateway may hold the name by now.
+  if not record or string.match(record, '^%S+') ~= gateway then
+    redis.call('SREM', holds, folded)
+  end
+  return 'ok ' .. generation
+end
+
+local results = {}
+for i = 3, #ARGV, 6 do
+  local verb, folded, session, generation, room, name = unpack(ARGV, i, i + 5)
+  if verb == 'release' then
+    results[#results + 1] = release(folded, session, generation)
+  elseif leased then
+    results[#results + 1] = claim(folded, session, generation, room, name)
+  else
+    results[#results + 1] = 'wait'
+  end
+end
+return results

@@ -1,0 +1,50 @@
+-- Reads where a room's log stands, and what a gateway lacks of it.
+--
+-- KEYS  1 meta  2 log  3 said  4 members   (as in publish.lua)
+-- ARGV  1 the epoch the gateway knows ('' if none)  2 the last offset it knows
+--       3 how many lines to read  4 how many lines of history to read
+--       5 retention s  6 the epoch of a new log, if there is none
+--       7 '1' if the members are wanted in any case
+--
+-- Returns {epoch, last offset, people, the line at the offset known or '',
+--          lines after it, members, history}.  To a gateway that knows this
+-- epoch, members and history are empty unless wanted; to one that knows
+-- none, the lines are; to one that knows another epoch, lines start at the first.
+
+local meta, log, said, members = unpack(KEYS)
+local known, from = ARGV[1], tonumber(ARGV[2])
+local retention = tonumber(ARGV[5])
+
+local epoch = redis.call('HGET', meta, 'epoch')
+if not epoch then
+  epoch = ARGV[6]
+  redis.call('DEL', log, said, members)
+  redis.call('HSET', meta, 'epoch', epoch, 'offset', 0)
+end
+if redis.call('TTL', meta) < retention / 2 then
+  for k = 1, 4 do redis.call('EXPIRE', KEYS[k], retention) end
+end
+
+local function lines(entries)
+  local found = {}
+  for i, entry in ipairs(entries) do found[i] = entry[2][2] end
+  return found
+end
+
+local at_known, missing, people, history = '', {}, {}, {}
+if known ~= '' then
+  if known ~= epoch then from = 0 end
+  local entries = redis.call('XRANGE', log, from .. '-0', '+', 'COUNT', ARGV[3] + 1)
+  missing = lines(entries)
+  if entries[1] and entries[1][1] == from .. '-0' then at_known = table.remove(missing, 1) end
+end
+if known ~= epoch or ARGV[7] == '1' then
+  people = redis.call('HGETALL', members)
+  if tonumber(ARGV[4]) > 0 then
+    history = lines(redis.call('XREVRANGE', said, '+', '-', 'COUNT', ARGV[4]))
+  end
+end
+return {
+  epoch, tonumber(redis.call('HGET', meta, 'offset')), redis.call('HLEN', members),
+  at_known, missing, people, history,
+}

@@ -1,0 +1,210 @@
+"""The subscription: what Redis publishes on the channels this gateway listens to.
+
+One connection, read by ``hiredis`` straight from the socket: all that Redis
+has sent is handed on at once, in order.  Nothing is assumed about a connection
+that merely looks open: it is given up if nothing, not even the gateway's own
+probes, comes through it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import hiredis
+from redis.asyncio import ConnectionPool, SSLConnection, UnixDomainSocketConnection
+
+from gateway.broker.backoff import Backoff
+from gateway.broker.calls import keepalive_options
+from gateway.config import Config
+from gateway.ops.logs import get_logger
+
+log = get_logger(__name__)
+
+Deliver = Callable[[str, bytes], None]
+"""``(channel, payload)`` of one published message."""
+
+
+class _Link(asyncio.Protocol):
+    """One connection to Redis that carries nothing but a subscription."""
+
+    def __init__(self, subscriber: Subscriber) -> None:
+        self._subscriber = subscriber
+        self._reader = hiredis.Reader()
+        self._transport: asyncio.Transport | None = None
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                self._subscriber.received(reply)
+        except hiredis.ProtocolError as error:
+            self.give_up(f"not the Redis protocol: {error}")
+        self._subscriber.caught_up()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.give_up(str(error) if error else "closed by Redis")
+
+    def send(self, *command: str) -> None:
+        if self._transport and not self._transport.is_closing():
+            packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # wrong stub
+            self._transport.write(packed)
+
+    def give_up(self, reason: str) -> None:
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        if self._transport:
+            self._transport.abort()
+
+
+class Subscriber:
+    """Keeps the wanted channels subscribed, over as many connections as it takes.
+
+    ``on_message`` gets every published message; ``on_batch`` is called when
+    all that had arrived has been handed on; ``on_subscribed`` for each
+    channel, every time it is (again) confirmed: what was published before may
+    have been missed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        on_message: Deliver,
+        on_batch: Callable[[], None],
+        on_subscribed: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._on_message = on_message
+        self.caught_up = on_batch
+        self._on_subscribed = on_subscribed
+        self._wanted: dict[bytes, str] = {}
+        self._link: _Link | None = None
+        self._heard_at = 0.0
+        self._first_confirmed: asyncio.Event = asyncio.Event()
+        self.rebuilt = 0
+
+    @property
+    def connected(self) -> bool:
+        """Subscribed, as far as one connection can tell."""
+        return self._link is not None and self._first_confirmed.is_set()
+
+    def subscribe(self, channels: Iterable[str]) -> None:
+        """Listen to ``channels`` until ``unsubscribe``; ``on_subscribed`` tells when."""
+        new = list(channels)
+        for channel in new:
+            self._wanted[channel.encode()] = channel
+        if self._link and new:
+            self._link.send("SUBSCRIBE", *new)
+
+    def unsubscribe(self, channel: str) -> None:
+        if self._wanted.pop(channel.encode(), None) and self._link:
+            self._link.send("UNSUBSCRIBE", channel)
+
+    def received(self, reply: Any) -> None:
+        """Take one reply of the server."""
+        self._heard_at = asyncio.get_running_loop().time()
+        match reply:
+            case [b"message", channel, payload]:
+                wanted = self._wanted.get(channel)
+                if wanted is not None:
+                    self._on_message(wanted, payload)
+            case [b"subscribe", channel, _]:
+                self._first_confirmed.set()
+                wanted = self._wanted.get(channel)
+                if wanted is not None:
+                    self._on_subscribed(wanted)
+            case hiredis.ReplyError():
+                if self._link:
+                    self._link.give_up(str(reply))
+
+    def rebuild(self, reason: str) -> None:
+        """Give the connection up and make another one."""
+        if self._link:
+            self._link.give_up(reason)
+
+    async def run_forever(self) -> None:
+        """Stay subscribed, as long as the task lives."""
+        backoff = Backoff()
+        while True:
+            try:
+                reason = await self._run_once(backoff)
+            except (OSError, TimeoutError, ssl.SSLError) as error:
+                reason = str(error) or type(error).__name__
+            self.rebuilt += 1
+            log.debug("subscription lost", reason=reason)
+            await asyncio.sleep(backoff.next_s())
+
+    async def _run_once(self, backoff: Backoff) -> str:
+        """One connection, from its making to its loss.  Returns why it was lost."""
+        loop = asyncio.get_running_loop()
+        limit_s = self._config.probe_timeout_s
+        async with asyncio.timeout(self._config.connect_timeout_s):
+            link = await open_link(self._config, lambda: _Link(self))
+        self._first_confirmed.clear()
+        self._link = link
+        try:
+            for command in handshake(self._config):
+                link.send(*command)
+            link.send("SUBSCRIBE", *self._wanted.values())
+            self._heard_at = loop.time()
+            while True:
+                silent_s = loop.time() - self._heard_at
+                if silent_s >= limit_s:
+                    return f"nothing heard for {silent_s:.1f} s"
+                done, _ = await asyncio.wait((link.lost,), timeout=limit_s - silent_s)
+                if self._first_confirmed.is_set():
+                    backoff.reset()
+                if done:
+                    return str(link.lost.result())
+        finally:
+            self._link = None
+            self._first_confirmed.clear()
+            link.give_up("closed")
+
+
+def _connection_options(config: Config) -> tuple[type, dict[str, Any]]:
+    """What redis-py makes of the URL: the kind of connection, and its options."""
+    pool = ConnectionPool.from_url(config.redis_url)
+    return pool.connection_class, pool.connection_kwargs
+
+
+def database(config: Config) -> int:
+    """The number of the database in the URL."""
+    return int(_connection_options(config)[1].get("db") or 0)
+
+
+def handshake(config: Config) -> list[tuple[str, ...]]:
+    """What is said first on a connection of our own."""
+    _, options = _connection_options(config)
+    commands: list[tuple[str, ...]] = []
+    if options.get("password"):
+        user = (options["username"],) if options.get("username") else ()
+        commands.append(("AUTH", *user, options["password"]))
+    return commands
+
+
+async def open_link(config: Config, protocol: Callable[[], _Link]) -> _Link:
+    """Connect as the URL says.  Raises ``OSError``, ``ssl.SSLError``."""
+    loop = asyncio.get_running_loop()
+    kind, options = _connection_options(config)
+    if issubclass(kind, UnixDomainSocketConnection):
+        _, link = await loop.create_unix_connection(protocol, options["path"])
+        return link
+    context = None
+    if issubclass(kind, SSLConnection):
+        context = SSLConnection(**options).ssl_context.get()
+    host, port = options.get("host", "localhost"), options.get("port", 6379)
+    transport, link = await loop.create_connection(protocol, host, port, ssl=context)
+    sock: socket.socket = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in keepalive_options(config.reply_timeout_s).items():
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    return link

@@ -1,0 +1,272 @@
+"""The commands: ``gateway serve`` and its kin, with flags made from ``Config``.
+
+Knows how a setting is spelt on the command line, in the environment and in
+the README; not what it does.  What a command needs is imported when it runs,
+so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import Field
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import click
+
+from gateway import __version__
+from gateway.config import FLAGS, Config, SettingsError
+from gateway.ops import logs
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+_METAVARS = {"lines/s": "RATE", "s": "SECONDS", "": "N"}
+
+_Check = Callable[[click.Context, click.Parameter, str | None], Any]
+
+
+def _number(kind: type[int] | type[float], least: float | None, most: float | None) -> _Check:
+    """What makes a finite number within bounds of an option's text."""
+    low = -math.inf if least is None else least
+    high = math.inf if most is None else most
+    what = "a whole number" if kind is int else "a number"
+
+    def check(ctx: click.Context, param: click.Parameter, value: str | None) -> int | float | None:
+        if value is None:
+            return None
+        try:
+            number = kind(value)
+        except ValueError:
+            number = math.nan
+        if low <= number <= high and number != math.inf:
+            return number
+        wanted = f"{what} {_bounds(least, most)}".rstrip()
+        raise click.BadParameter(f"{value!r} is not {wanted}", ctx, param)
+
+    return check
+
+
+def _bounds(least: float | None, most: float | None) -> str:
+    if most is None:
+        return "" if least is None else f"from {least} up"
+    return f"up to {most}" if least is None else f"from {least} to {most}"
+
+
+def _redis_url(ctx: click.Context, param: click.Parameter, url: str | None) -> str | None:
+    """The URL, if redis-py can use it.  What is wrong with one is told without showing it."""
+    if url and (problem := _problem_of_redis_url(url)):
+        raise click.BadParameter(problem, ctx, param)
+    return url
+
+
+def _problem_of_redis_url(url: str) -> str:
+    """What is wrong with ``url``, without a word of it; '' if nothing is."""
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        return "not a redis://, rediss:// or unix:// URL"
+    try:
+        parts = urlsplit(url)
+        # Reading the port checks it.
+        no_port = parts.port is None
+    except ValueError:
+        return "no host and port to be read in it; in a password / ? # [ ] must be %-encoded"
+    if parts.scheme == "unix":
+        if parts.hostname or not no_port or not parts.path.strip("/"):
+            return "a unix:// URL is unix:// and the socket's absolute path"
+    elif not re.fullmatch(r"(/[0-9]*)?", parts.path):
+        # redis-py would silently use database 0.
+        return "what follows the host and port is not a database number"
+
+    from redis import asyncio as redis
+    from redis.exceptions import RedisError
+
+    try:
+        # Nothing connects: this only finds out whether the query can be used.
+        pool: Any = redis.ConnectionPool.from_url(url)
+        pool.make_connection()
+    except (ValueError, TypeError, RedisError):
+        return "what follows the ? is not understood"
+    return ""
+
+
+class _Option(click.Option):
+    """An option that names in an error where its value came from: flag or environment."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        if ctx and self.name and isinstance(self.envvar, str):
+            source = ctx.get_parameter_source(self.name)
+            if source is click.core.ParameterSource.ENVIRONMENT:
+                return self.envvar
+        return self.opts[0]
+
+
+def _option(setting: Field[Any], *, help: str = "") -> click.Option:
+    """The flag of one field of ``Config``."""
+    meta, default = setting.metadata, setting.default
+    kind = meta.get("type", type(default))
+    more: dict[str, Any] = {}
+    text = help or meta["help"]
+    if kind is bool:
+        more["is_flag"] = True
+    elif kind in (int, float):
+        unit, least, most = meta.get("unit", ""), meta.get("min"), meta.get("max")
+        more |= {
+            "callback": _number(kind, least, most),
+            "metavar": _METAVARS.get(unit, unit.upper()),
+        }
+        if bounds := _bounds(least, most):
+            text = f"{text} ({bounds})"
+    elif choices := meta.get("choices"):
+        more["type"] = click.Choice(choices)
+    else:
+        more["metavar"] = meta.get("metavar", "TEXT")
+        if setting.name == "redis_url":
+            more["callback"] = _redis_url
+    return _Option(
+        [_flag_of(setting)],
+        # As text, like what is typed: one check for both.
+        default=default if kind is bool or default is None else str(default),
+        envvar=_env_of(setting.name),
+        show_envvar=True,
+        show_default=default not in ("", None),
+        help=text,
+        **more,
+    )
+
+
+def _flag_of(setting: Field[Any]) -> str:
+    return "--" + setting.name.replace("_", "-")
+
+
+def _env_of(name: str) -> str:
+    return f"GATEWAY_{name.upper()}"
+
+
+def settings_table() -> str:
+    """The README's table of settings, in Markdown."""
+    rows = [
+        "| flag | environment | default | unit or values | what |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for setting in FLAGS:
+        meta = setting.metadata
+        values = ", ".join(f"`{choice}`" for choice in meta.get("choices", ()))
+        unit = f"{meta.get('unit', '')} {_bounds(meta.get('min'), meta.get('max'))}"
+        default = f"`{setting.default}`" if setting.default not in ("", None) else "none"
+        cells = (
+            f"`{_flag_of(setting)}`",
+            f"`{_env_of(setting.name)}`",
+            default,
+            values or unit.strip() or meta.get("metavar", "").lower(),
+            meta["help"],
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    no_args_is_help=False,
+)
+@click.version_option(__version__, prog_name="gateway", message="%(prog)s %(version)s")
+def cli() -> None:
+    """A chat over plain TCP: nc and telnet in front, any number of gateways, Redis behind."""
+
+
+@cli.command(
+    params=[
+        *(_option(setting) for setting in FLAGS),
+        # How the front port of a local cluster hands connections over; a
+        # descriptor is inherited by one process only, so it has no variable.
+        _Option(["--adopt-fd"], type=int, hidden=True),
+    ]
+)
+def serve(adopt_fd: int | None, **settings: Any) -> int:
+    """Run one gateway until SIGINT or SIGTERM drains it."""
+    from gateway.server import serve as serve_gateway
+
+    config = Config(**settings)
+    logs.setup(config.log_format)
+    return _run(serve_gateway(config, adopt_fd=adopt_fd))
+
+
+_SETTING = {setting.name: setting for setting in FLAGS}
+
+
+@cli.command(
+    params=[
+        _Option(
+            ["--gateways"],
+            callback=_number(int, 1, 64),
+            metavar="N",
+            default="3",
+            envvar=_env_of("gateways"),
+            show_envvar=True,
+            show_default=True,
+            help="how many gateways (from 1 to 64)",
+        ),
+        _option(_SETTING["host"]),
+        _option(_SETTING["port"], help="the front port; the gateways take those after it"),
+        _option(_SETTING["redis_url"]),
+    ]
+)
+@click.pass_context
+def cluster(ctx: click.Context, gateways: int, host: str, port: int, redis_url: str) -> int:
+    """Run Redis, several gateways and one port in front of them, on this machine."""
+    from gateway.tools.cluster import run_cluster
+
+    if port + gateways > 65535:
+        raise click.UsageError(f"--port: no room for {gateways} gateways after {port}", ctx)
+    logs.setup("text")
+    return _run(run_cluster(gateways=gateways, host=host, port=port, redis_url=redis_url))
+
+
+def _run(command: Coroutine[Any, Any, int]) -> int:
+    import uvloop
+
+    try:
+        return uvloop.run(command)
+    except SettingsError as error:
+        raise click.UsageError(str(error), click.get_current_context()) from error
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """The console script: run a command and exit with its code.
+
+    Bad usage or settings: one line on stderr and exit code 2.
+    """
+    try:
+        code = cli.main(args, prog_name="gateway", standalone_mode=False)
+    except click.UsageError as error:
+        _complain(_name_of(error.ctx, args), _text_of(error))
+        code = EXIT_USAGE
+    except click.Abort:
+        _complain(_name_of(None, args), "interrupted")
+        code = EXIT_FAILED
+    sys.exit(code)
+
+
+def _name_of(ctx: click.Context | None, args: Sequence[str] | None) -> str:
+    """The command that complains: click does not always say."""
+    if ctx:
+        return ctx.command_path
+    words = sys.argv[1:] if args is None else args
+    return " ".join(["gateway", *(word for word in words[:1] if word in cli.commands)])
+
+
+def _text_of(error: click.UsageError) -> str:
+    if isinstance(error, click.BadParameter) and error.param:
+        return f"{error.param.get_error_hint(error.ctx)}: {error.message}"
+    return error.format_message()
+
+
+def _complain(name: str, text: str) -> None:
+    """Say it in one line, without the passwords of URLs in it, if anybody reads it."""
+    line = " ".join(logs.redacted(text).split())
+    try:
+        print(f"{name}: {line}", file=sys.stderr, flush=True)
+    except OSError:
+        # Or its flush at exit would fail too, and change the exit code.
+        sys.stderr = None

@@ -1,0 +1,198 @@
+"""Local fan-out: which members on this gateway are in which room.
+
+Knows nothing about sockets or Redis.  Never awaits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Protocol
+
+from gateway.chat.events import Envelope, SessionId, Told
+from gateway.fronts import Encoding
+
+_SLICE_MEMBERS = 1000
+"""Members served in one iteration of the loop; more of them yield in between."""
+
+Item = Envelope | Told
+
+
+class Member(Protocol):
+    """Who can be sent something."""
+
+    @property
+    def session_id(self) -> SessionId: ...
+
+    @property
+    def encoding(self) -> Encoding: ...
+
+    def send(self, data: bytes) -> None:
+        """Never blocks and never fails; one that can't keep up ends itself."""
+        ...
+
+
+class _Part:
+    """What one member gets of a flush if it is not simply all of it."""
+
+    __slots__ = ("end", "greeting", "start")
+
+    def __init__(self, start: int = 0, greeting: Told | None = None) -> None:
+        self.start = start
+        self.end: int | None = None
+        self.greeting = greeting
+
+
+class _Room:
+    __slots__ = ("members", "parts", "pending", "sending")
+
+    def __init__(self) -> None:
+        self.members: dict[SessionId, Member] = {}
+        self.pending: list[Item] = []
+        self.parts: dict[SessionId, _Part] = {}
+        self.sending: Iterator[None] | None = None  # a large fan-out under way
+
+
+class Hub:
+    """Delivers each room's events to its local members, in order, one write a flush.
+
+    The first event after a quiet moment is flushed at the end of the loop's
+    iteration; under load a flush happens at most every ``window_s``.
+    """
+
+    def __init__(self, *, window_s: float) -> None:
+        self._window_s = window_s
+        self._rooms: dict[str, _Room] = {}
+        self._dirty: dict[str, None] = {}
+        self._timer: asyncio.Handle | None = None
+        self._flushed_at = 0.0
+        self.deliveries = 0
+        self.flushes = 0
+
+    def join(self, room: str, member: Member, greeting: Told) -> None:
+        """From here on the member gets what is delivered to the room; ``greeting`` first."""
+        state = self._rooms.get(room)
+        if state is None:
+            state = self._rooms[room] = _Room()
+        if member.session_id in state.parts:
+            self.flush()  # it left a moment ago: what it is owed from before goes first
+        state.members[member.session_id] = member
+        state.parts[member.session_id] = _Part(len(state.pending), greeting)
+        self._mark(room)
+
+    def leave(self, room: str, session_id: SessionId) -> None:
+        """The member gets what was delivered before, and nothing that comes after."""
+        state = self._rooms.get(room)
+        if state is None or session_id not in state.members:
+            return
+        state.parts.setdefault(session_id, _Part()).end = len(state.pending)
+        self._mark(room)
+
+    def deliver(self, room: str, items: Iterable[Item]) -> None:
+        """Queue ``items`` for every member of ``room``.
+
+        Never blocks and keeps the room's order.  Who caused an event gets what
+        its encoding has for one's own events instead.
+        """
+        state = self._rooms.get(room)
+        if state is not None:
+            state.pending.extend(items)
+            self._mark(room)
+
+    def flush(self) -> None:
+        """Send what is pending in all rooms now."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        dirty, self._dirty = self._dirty, {}
+        for room in dirty:
+            state = self._rooms[room]
+            if state.sending is None:
+                state.sending = self._send(state)
+                self._go_on(room, state)
+            else:
+                self._dirty[room] = None  # after the one under way
+        self._flushed_at = asyncio.get_running_loop().time()
+
+    def _mark(self, room: str) -> None:
+        self._dirty[room] = None
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            due = self._flushed_at + self._window_s
+            if due <= loop.time():
+                self._timer = loop.call_soon(self.flush)
+            else:
+                self._timer = loop.call_at(due, self.flush)
+
+    def _go_on(self, room: str, state: _Room) -> None:
+        assert state.sending is not None
+        if next(state.sending, self) is None:
+            asyncio.get_running_loop().call_soon(self._go_on, room, state)
+            return
+        state.sending = None
+        if room in self._dirty:
+            self._mark(room)
+        elif not state.members:
+            self._rooms.pop(room, None)
+
+    def _send(self, state: _Room) -> Iterator[None]:
+        """Yields after each slice of members, so that the loop can go on."""
+        items, state.pending = state.pending, []
+        parts, state.parts = state.parts, {}
+        pieces: dict[Encoding, list[bytes]] = {}
+        whole: dict[Encoding, bytes] = {}
+        for item in items:
+            if isinstance(item, Envelope) and item.event is not None:
+                author = item.event.session
+                if author in state.members and author not in parts:
+                    parts[author] = _Part()
+
+        def encoded(encoding: Encoding) -> list[bytes]:
+            if encoding not in pieces:
+                pieces[encoding] = [encoding.encode(item) for item in items]
+                whole[encoding] = b"".join(pieces[encoding])
+            return pieces[encoding]
+
+        for session_id, part in parts.items():
+            member = state.members[session_id]
+            encoding = member.encoding
+            own = _own_part(session_id, encoding, part, items, encoded(encoding))
+            if own:
+                member.send(own)
+        everybody = [m for s, m in state.members.items() if s not in parts]
+        for session_id, part in parts.items():
+            if part.end is not None:
+                del state.members[session_id]
+        self.flushes += 1
+        self.deliveries += len(items) * (len(everybody) + len(parts))
+        if not items:
+            return
+        members = iter(everybody)
+        while some := list(islice(members, _SLICE_MEMBERS)):
+            for member in some:
+                encoding = member.encoding
+                if encoding not in whole:
+                    encoded(encoding)
+                member.send(whole[encoding])
+            if len(some) == _SLICE_MEMBERS:
+                yield
+
+
+def _own_part(
+    session_id: SessionId,
+    encoding: Encoding,
+    part: _Part,
+    items: list[Item],
+    pieces: list[bytes],
+) -> bytes:
+    """What one member gets: from where it joined to where it left, its own events its own way."""
+    chosen = [encoding.encode(part.greeting)] if part.greeting else []
+    for item, piece in list(zip(items, pieces, strict=True))[part.start : part.end]:
+        mine = (
+            isinstance(item, Envelope)
+            and item.event is not None
+            and item.event.session == session_id
+        )
+        chosen.append(encoding.encode_own(item) if mine else piece)  # type: ignore[arg-type]
+    return b"".join(chosen)

@@ -1,0 +1,1 @@
+"""Sockets: connections, listeners, and connections handed from one process to another."""

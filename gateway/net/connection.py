@@ -1,0 +1,148 @@
+"""One socket: bytes in, bytes out, backpressure.  Knows no chat."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from typing import Protocol, cast
+
+from gateway.chat.reasons import CloseReason
+
+
+class Receiver(Protocol):
+    """Who a connection belongs to."""
+
+    def received(self, data: bytes) -> None:
+        """Bytes came."""
+
+    def hung_up(self) -> None:
+        """The peer will send nothing more, but may still read."""
+
+    def closed(self, reason: CloseReason) -> None:
+        """The connection is over.  Called once, last."""
+
+
+class Hold(enum.IntFlag):
+    """Why a socket is not read at the moment.  It is read when there is no reason left."""
+
+    NONE = 0
+    RATE = enum.auto()
+    """The client sent faster than its rate."""
+    BUSY = enum.auto()
+    """What the client asked for is not done yet."""
+    OUTBOX = enum.auto()
+    """What it said waits for Redis."""
+
+
+_READ_BYTES = 16_384
+"""One read at most, so that no client's bytes keep the loop for long."""
+
+_read_buffer = memoryview(bytearray(_READ_BYTES))
+"""Shared by all connections: what was read is handed on before the next read."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One client's socket, over ``asyncio`` or ``uvloop``.
+
+    ``close()`` flushes, ``abort()`` does not; both can be called twice, the
+    first reason stands.
+    """
+
+    __slots__ = (
+        "_close_timer",
+        "_held",
+        "_sendq_bytes",
+        "_transport",
+        "peer",
+        "reason",
+        "receiver",
+        "stalled_since",
+    )
+
+    def __init__(self, *, sendq_bytes: int) -> None:
+        self.receiver: Receiver
+        self.peer = ""
+        self.reason: CloseReason | None = None
+        self.stalled_since: float | None = None
+        """When the kernel stopped taking our bytes, in the loop's time, or None."""
+        self._transport: asyncio.Transport | None = None
+        self._sendq_bytes = sendq_bytes
+        self._held = Hold.NONE
+        self._close_timer: asyncio.TimerHandle | None = None
+
+    # Called by the loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        # pause_writing() tells that a client stopped reading; nobody waits for it.
+        self._transport.set_write_buffer_limits(high=0)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.reason is None:
+            self.receiver.received(bytes(_read_buffer[:nbytes]))
+
+    def eof_received(self) -> bool:
+        if self.reason is None:
+            self.receiver.hung_up()
+        return True  # the receiver closes when it is done
+
+    def pause_writing(self) -> None:
+        if self.stalled_since is None:
+            self.stalled_since = asyncio.get_running_loop().time()
+
+    def resume_writing(self) -> None:
+        self.stalled_since = None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._close_timer:
+            self._close_timer.cancel()
+        self._transport = None
+        if self.reason is None:
+            self.reason = CloseReason.HUNG_UP
+        self.receiver.closed(self.reason)
+
+    # Called by its owner.
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes.  A client whose SendQ is full is aborted."""
+        transport = self._transport
+        if transport is None or self.reason is not None:
+            return
+        transport.write(data)
+        if transport.get_write_buffer_size() > self._sendq_bytes:
+            self.abort(CloseReason.SENDQ_FULL)
+
+    def hold(self, why: Hold) -> None:
+        """Stop reading the socket, until every reason to is released."""
+        if not self._held and self._transport and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._held |= why
+
+    def release(self, why: Hold) -> None:
+        if not self._held:
+            return
+        self._held &= ~why
+        if not self._held and self._transport and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def held(self, why: Hold) -> bool:
+        return bool(self._held & why)
+
+    def close(self, reason: CloseReason, *, timeout_s: float) -> None:
+        """Send what is queued, then close; abort if that takes over ``timeout_s``."""
+        if self.reason is not None or self._transport is None:
+            return
+        self.reason = reason
+        self._transport.close()
+        loop = asyncio.get_running_loop()
+        self._close_timer = loop.call_later(timeout_s, self._transport.abort)
+
+    def abort(self, reason: CloseReason) -> None:
+        """Close at once; what is queued is dropped."""
+        if self.reason is None:
+            self.reason = reason
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,1 @@
+"""What operators look at: logging.  Knows nothing of chat, sockets or Redis."""

@@ -1,0 +1,158 @@
+"""One room's events in the order of its log: each once, none left out unnoticed.
+
+Pure logic.  Takes what pub/sub brings (which may lack, repeat or reorder
+anything) and what is read from the log, and gives out what the members are
+to be told.  Knows no Redis, no members and no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gateway.chat.events import Envelope, Missed
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What ``scripts/sync.lua`` read of a log.
+
+    ``offset`` is the log's last one; ``at_known`` the line at the relay's own
+    last offset, b'' if there is none; ``envelopes`` what follows it, as far as
+    it was read.
+    """
+
+    epoch: str
+    offset: int
+    at_known: bytes
+    envelopes: Sequence[Envelope]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What befell the relays of a gateway."""
+
+    holes: int = 0
+    filled: int = 0
+    unfillable: int = 0
+    hold_overflows: int = 0
+
+
+class Relay:
+    """Where one room's delivery stands.
+
+    While ``behind``, events are held until the log has been read: call
+    ``read`` with what follows ``epoch`` and ``offset`` there, until it is not
+    ``behind`` any more.  A new relay is behind.
+    """
+
+    __slots__ = (
+        "_counts",
+        "_held",
+        "_held_bytes",
+        "_hold_bytes",
+        "_line",
+        "behind",
+        "epoch",
+        "offset",
+    )
+
+    def __init__(self, *, hold_bytes: int, counts: Counts) -> None:
+        self.epoch = ""
+        self.offset = 0
+        self.behind = True
+        self._line = b""  # at offset; b'' if not known
+        self._held: list[Envelope] = []
+        self._held_bytes = 0
+        self._hold_bytes = hold_bytes
+        self._counts = counts
+
+    def take(self, envelopes: Iterable[Envelope]) -> list[Envelope | Missed]:
+        """What pub/sub brought.  Returns what can be delivered now, in order."""
+        out: list[Envelope | Missed] = []
+        for envelope in envelopes:
+            if self.behind:
+                self._hold(envelope)
+            elif self._follows(envelope):
+                self._advance(envelope, out)
+            else:
+                # A hole, an event seen already, or another log: the log itself tells which.
+                if envelope.epoch == self.epoch and envelope.offset > self.offset:
+                    self._counts.holes += 1
+                self.behind = True
+                self._hold(envelope)
+        return out
+
+    def read(self, reading: Reading) -> list[Envelope | Missed]:
+        """What the log says.  Returns what can be delivered now, in order."""
+        out: list[Envelope | Missed] = []
+        self.behind = False
+        if not self.epoch:
+            self._jump(reading.epoch, reading.offset)
+        elif reading.epoch != self.epoch:
+            # All of the new log is news; what the old one still held is gone.
+            self._miss(out)
+            self._jump(reading.epoch, 0)
+            self._replay(reading, out)
+        elif self._is_other_log(reading):
+            self._miss(out)
+            self._jump(reading.epoch, reading.offset)
+        else:
+            self._replay(reading, out)
+        if not self.behind:
+            self._release_held(out)
+        return out
+
+    def _is_other_log(self, reading: Reading) -> bool:
+        """Same epoch, but not the log that was delivered: a failover lost writes."""
+        if reading.offset < self.offset:
+            return True
+        return bool(self._line and reading.at_known and reading.at_known != self._line)
+
+    def _replay(self, reading: Reading, out: list[Envelope | Missed]) -> None:
+        for envelope in reading.envelopes:
+            if envelope.offset > self.offset + 1:
+                self._miss(out)  # older than the log reaches
+            self._counts.filled += 1
+            self._advance(envelope, out)
+        if self.offset < reading.offset:
+            if reading.envelopes:
+                self.behind = True  # there is more to read
+            else:
+                self._miss(out)
+                self._jump(reading.epoch, reading.offset)
+
+    def _release_held(self, out: list[Envelope | Missed]) -> None:
+        held = sorted(self._held, key=lambda envelope: envelope.offset)
+        self._held, self._held_bytes = [], 0
+        for envelope in held:
+            # What is of another epoch is older than this reading, or shows at the next.
+            if envelope.epoch != self.epoch or envelope.offset <= self.offset:
+                continue
+            if not self.behind and self._follows(envelope):
+                self._advance(envelope, out)
+            else:
+                self.behind = True
+                self._hold(envelope)
+
+    def _follows(self, envelope: Envelope) -> bool:
+        return envelope.offset == self.offset + 1 and envelope.epoch == self.epoch
+
+    def _advance(self, envelope: Envelope, out: list[Envelope | Missed]) -> None:
+        self.offset = envelope.offset
+        self._line = envelope.raw
+        out.append(envelope)
+
+    def _jump(self, epoch: str, offset: int) -> None:
+        self.epoch, self.offset, self._line = epoch, offset, b""
+
+    def _miss(self, out: list[Envelope | Missed]) -> None:
+        self._counts.unfillable += 1
+        out.append(Missed())
+
+    def _hold(self, envelope: Envelope) -> None:
+        if self._held_bytes + len(envelope.raw) > self._hold_bytes:
+            self._counts.hold_overflows += 1  # it will be read from the log instead
+            return
+        self._held.append(envelope)
+        self._held_bytes += len(envelope.raw)

@@ -1,0 +1,239 @@
+"""One person's seat here: a connection, how it speaks, and a session, put together.
+
+The connection knows no chat and the session no socket; a front knows neither.
+Here a client's bytes become commands at the rate it may send them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.broker.outbox import Holder, Outcome
+from gateway.chat.events import (
+    Action,
+    GatewayId,
+    Message,
+    NamePrompt,
+    RoomEvent,
+    SessionId,
+    Told,
+)
+from gateway.chat.reasons import CloseReason
+from gateway.chat.session import Session, State
+from gateway.fronts import Encoding, Front
+from gateway.host import Host, new_session_id
+from gateway.net.connection import Connection, Hold
+
+
+class Seat:
+    """The receiver of a connection, the desk of a session and the resident of a room."""
+
+    __slots__ = (
+        "_bytes",
+        "_front",
+        "_host",
+        "_hung_up",
+        "_silence",
+        "_tokens",
+        "_tokens_at",
+        "connection",
+        "generation",
+        "held_names",
+        "leaving",
+        "name_by",
+        "outstanding",
+        "session",
+    )
+
+    def __init__(self, host: Host, connection: Connection, front: Front) -> None:
+        self.connection = connection
+        self.session = Session(new_session_id(), host.config.lobby, self)
+        self.generation = 0
+        self.held_names: tuple[str, ...] = ()
+        """Folded names that the registry granted and that are not released."""
+        self.outstanding = 0
+        """Lines in the outbox."""
+        self.leaving = False
+        self.name_by = 0.0
+        """When the name must have been given, in the host's ready time."""
+        self._host = host
+        self._front = front
+        self._silence: asyncio.TimerHandle | None = None
+        self._tokens = float(host.config.burst)
+        self._bytes = float(host.config.burst * host.config.max_line)
+        self._tokens_at = asyncio.get_running_loop().time()
+        self._hung_up = False
+        connection.receiver = self
+        host.opened(self)
+
+    # What rooms and hub need.
+
+    @property
+    def session_id(self) -> SessionId:
+        return self.session.id
+
+    @property
+    def encoding(self) -> Encoding:
+        return self._front.encoding
+
+    @property
+    def name(self) -> str:
+        return self.session.name
+
+    @property
+    def last_name(self) -> str:
+        """The name that the room will know when what was published has been applied."""
+        return self.session.wish or self.session.name
+
+    @property
+    def holder(self) -> Holder:
+        return Holder(self._host.gateway, self.session.id, self.generation)
+
+    def send(self, data: bytes) -> None:
+        self.connection.send(data)
+
+    def joined(self, people: int) -> None:
+        if not self.leaving:
+            self.session.joined()
+            self._host.announce("joined", self, people=people)
+            self.pump()
+
+    def left(self, by: GatewayId) -> None:
+        if not self.leaving:
+            self._host.evicted(self)
+
+    def renamed(self, name: str) -> None:
+        if not self.leaving:
+            self._host.release_names(self, keep=name)
+            self.session.renamed(name)
+            self.pump()
+
+    def refused(self) -> None:
+        self.end(CloseReason.REPLACED)
+
+    # What the session asks for.
+
+    def tell(self, item: Told) -> None:
+        if isinstance(item, NamePrompt):
+            self._front.naming = True
+        self.connection.send(self._front.encoding.encode(item))
+
+    def claim(self, name: str) -> None:
+        self._host.claim(self, name)
+
+    def enter(self, room: str) -> None:
+        self._front.naming = False
+        self._host.enter(self, room)
+
+    def publish(self, event: RoomEvent) -> None:
+        spoken = isinstance(event, Message | Action)
+        self.outstanding += spoken
+
+        def told(outcome: Outcome, _offset: int) -> None:
+            self.outstanding -= spoken
+            if spoken and outcome is not Outcome.CONFIRMED and not self.leaving:
+                certain = outcome is not Outcome.NOT_CONFIRMED
+                self.session.not_delivered(event.text, certain=certain)  # type: ignore[union-attr]
+            self._host.resume_speakers()
+
+        self._host.publish(self, event, told)
+
+    def people(self) -> list[str]:
+        return self._host.people(self.session.room)
+
+    def end(self, reason: CloseReason) -> None:
+        """Leave the room and close.  The name is freed when the room knows."""
+        if self.leaving:
+            return
+        self.leaving = True
+        self._stop_silence()
+        self._host.depart(self)
+        self.session.state = State.ENDED
+        self.connection.close(reason, timeout_s=self._host.config.close_timeout_s)
+
+    # What the connection brings.
+
+    def received(self, data: bytes) -> None:
+        was_listening = self.session.listening
+        self._bytes -= len(data)
+        self._front.feed(data)
+        self.pump()
+        if not was_listening:
+            self.connection.hold(Hold.BUSY)
+        self._watch_silence()
+
+    def hung_up(self) -> None:
+        """What came before still counts; then the session ends."""
+        self._front.eof()
+        self._hung_up = True
+        self.pump()
+
+    def closed(self, reason: CloseReason) -> None:
+        if not self.leaving:
+            self.leaving = True
+            self._stop_silence()
+            self._host.depart(self)
+            self.session.state = State.ENDED
+        self._host.closed(self, reason)
+
+    def pump(self) -> None:
+        """Handle what came, as far as the client's rate, session and outbox share allow."""
+        session, connection = self.session, self.connection
+        while not self.leaving:
+            if not session.listening:
+                return
+            if self.outstanding >= self._host.config.burst or not self._host.admits():
+                connection.hold(Hold.OUTBOX)
+                self._host.wait_to_speak(self)
+                return
+            wait_s = self._refill()
+            if wait_s > 0:
+                if not connection.held(Hold.RATE):
+                    connection.hold(Hold.RATE)
+                    asyncio.get_running_loop().call_later(wait_s, self._rate_again)
+                return
+            command = self._front.next()
+            if command is None:
+                connection.release(Hold.BUSY | Hold.OUTBOX)
+                if self._hung_up:
+                    self.end(CloseReason.HUNG_UP)
+                return
+            self._tokens -= 1
+            session.handle(command)
+
+    def _refill(self) -> float:
+        """Seconds until this client may send again; 0 if it may now.
+
+        Lines cost a token each, and bytes are bounded by as many longest lines:
+        blank or over-long lines are no commands, but reading them is work.
+        """
+        config = self._host.config
+        now = asyncio.get_running_loop().time()
+        passed = (now - self._tokens_at) * config.rate
+        self._tokens_at = now
+        self._tokens = min(self._tokens + passed, config.burst)
+        self._bytes = min(
+            self._bytes + passed * config.max_line, float(config.burst * config.max_line)
+        )
+        missing = max(1 - self._tokens, -self._bytes / config.max_line)
+        return missing / config.rate if missing > 0 else 0.0
+
+    def _rate_again(self) -> None:
+        self.connection.release(Hold.RATE)
+        self.pump()
+
+    def _watch_silence(self) -> None:
+        self._stop_silence()
+        after_s = self._front.silence_s
+        if after_s is not None and not self.leaving:
+            self._silence = asyncio.get_running_loop().call_later(after_s, self._silent)
+
+    def _stop_silence(self) -> None:
+        if self._silence:
+            self._silence.cancel()
+            self._silence = None
+
+    def _silent(self) -> None:
+        self._silence = None
+        self._front.silence()
+        self.pump()

@@ -1,0 +1,226 @@
+"""One gateway's life: start, ready, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import signal
+import socket
+import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from gateway import __version__
+from gateway.broker import calls
+from gateway.broker.embedded import EmbeddedServer, EmbeddedServerError, NoServerFound
+from gateway.broker.keys import Keys
+from gateway.broker.presence import Presence
+from gateway.broker.publisher import Publisher
+from gateway.broker.reader import Reader
+from gateway.broker.reaper import Reaper
+from gateway.broker.registry import Registry
+from gateway.broker.subscriber import Subscriber, database
+from gateway.chat.events import GatewayId
+from gateway.config import Config
+from gateway.fronts.line import LineFront
+from gateway.host import Cluster, Host
+from gateway.hub import Hub
+from gateway.net.connection import Connection
+from gateway.net.handoff import Adopter
+from gateway.net.listener import Listener, address_of, bind
+from gateway.ops.logs import get_logger
+from gateway.rooms import Rooms
+from gateway.seat import Seat
+
+log = get_logger(__name__)
+
+
+async def serve(config: Config, *, adopt_fd: int | None = None) -> int:
+    """Run one gateway until a signal drains it.  Returns the process's exit code.
+
+    ``adopt_fd`` is the inherited end of a channel over which another process
+    hands accepted connections to this one.
+    """
+    stop = _signals()
+    try:
+        bound = bind(config.host, config.port)
+    except OSError as error:
+        log.error("cannot listen", address=f"{config.host}:{config.port}", error=error.strerror)
+        return 1
+    async with AsyncExitStack() as stack:
+        stack.callback(bound.close)
+        if not config.redis_url:
+            embedded = EmbeddedServer()
+            try:
+                await embedded.start()
+            except (NoServerFound, EmbeddedServerError) as error:
+                log.error("no redis", error=str(error))
+                return 1
+            stack.push_async_callback(embedded.stop)
+            log.info(
+                "alone: no --redis-url, so an embedded server was started", redis_url=embedded.url
+            )
+            config = replace(config, redis_url=embedded.url)
+        gateway = Gateway(config)
+        try:
+            return await gateway.run(bound, adopt_fd, stop)
+        finally:
+            await gateway.close()
+
+
+def _signals() -> asyncio.Event:
+    """Set by the first SIGINT or SIGTERM; the second one ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def first() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, first)
+    return stop
+
+
+class Gateway:
+    """Everything that one gateway consists of, wired together."""
+
+    def __init__(self, config: Config) -> None:
+        self.id = GatewayId(secrets.token_hex(4))
+        self._config = config
+        self._started_at = time.time()
+        self._client = calls.connect(config)
+        keys = Keys(config.namespace, database(config))
+        self._own_channel = keys.probes(self.id)
+        self._hub = Hub(window_s=config.flush_window_s)
+        self._host = Host(config, self.id)
+        reader = Reader(self._client, keys, config)
+        self._rooms = Rooms(config, self.id, keys, self._hub, reader, self._host.event)
+        self._publisher = Publisher(self._client, keys, config, self.id, self._rooms.other_log)
+        self._registry = Registry(self._client, keys, config, self.id)
+        self._reaper = Reaper(self._client, keys, self._publisher, self._registry)
+        self._subscriber = Subscriber(
+            config,
+            on_message=self._message,
+            on_batch=self._rooms.caught_up,
+            on_subscribed=self._rooms.subscribed,
+        )
+        self._presence = Presence(
+            self._client,
+            keys,
+            config,
+            self.id,
+            describe=self._describe,
+            on_ready=self._ready,
+            on_lease_anew=self._host.lease_anew,
+            on_dead=self._reaper.reap,
+            on_unproven=lambda: self._subscriber.rebuild("probes do not come back"),
+        )
+        self._rooms.publisher = self._publisher
+        self._rooms.subscriber = self._subscriber
+        self._host.cluster = Cluster(self._rooms, self._publisher, self._registry, self._reaper)
+        self._listener = Listener(config, self._adopt)
+        self._is_ready = asyncio.Event()
+
+    async def run(self, bound: socket.socket, adopt_fd: int | None, stop: asyncio.Event) -> int:
+        """Serve until ``stop``, then drain.  Returns the exit code."""
+        self._subscriber.subscribe([self._own_channel])
+        async with asyncio.TaskGroup() as tasks:
+            services = [
+                tasks.create_task(service, name=name)
+                for name, service in (
+                    ("subscriber", self._subscriber.run_forever()),
+                    ("presence", self._presence.run_forever()),
+                    ("registry", self._registry.run_forever()),
+                    ("publisher", self._publisher.run_forever()),
+                    ("rooms", self._rooms.run_forever()),
+                    ("compare", self._rooms.compare_forever()),
+                    ("reaper", self._reaper.run_forever()),
+                    ("host", self._host.watch_forever()),
+                )
+            ]
+            code = await self._serve(bound, adopt_fd, stop)
+            for service in services:
+                service.cancel()
+        return code
+
+    async def close(self) -> None:
+        """Let go of Redis."""
+        await self._client.aclose()
+
+    async def _serve(self, bound: socket.socket, adopt_fd: int | None, stop: asyncio.Event) -> int:
+        ready = asyncio.create_task(self._is_ready.wait())
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((ready, stopped), return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if stop.is_set():
+            return 0
+        try:
+            self._listener.start(bound)
+        except OSError as error:
+            stopped.cancel()
+            log.error("cannot listen", address=address_of(bound), error=error.strerror)
+            return 1
+        adopter = self._adopter(adopt_fd, stop)
+        log.info("ready", address=address_of(bound), gateway=self.id)
+        await stopped
+        log.info("draining", gateway=self.id, connections=self._listener.connections)
+        self._listener.stop()
+        if adopter:
+            adopter.close()
+        drained = await self._drain()
+        log.info("stopped", gateway=self.id, drained=drained)
+        return 0 if drained else 1
+
+    def _adopter(self, adopt_fd: int | None, stop: asyncio.Event) -> Adopter | None:
+        if adopt_fd is None:
+            return None
+        channel = socket.socket(fileno=adopt_fd)
+        adopter = Adopter(channel, self._listener.take, on_end=stop.set)
+        adopter.start(asyncio.get_running_loop())
+        return adopter
+
+    async def _drain(self) -> bool:
+        """End all sessions; True if they were all told, flushed and freed in time."""
+        try:
+            async with asyncio.timeout(self._config.drain_timeout):
+                self._hub.flush()
+                self._host.drain()
+                await self._host.emptied()
+                await self._publisher.drained()
+                await self._registry.drained()
+                await self._registry.bury(self.id)
+        except (TimeoutError, *calls.Unreachable) as error:
+            log.warning("drain incomplete", error=str(error) or type(error).__name__)
+            return False
+        return True
+
+    def _adopt(self, connection: Connection) -> None:
+        config = self._config
+        front = LineFront(max_line_bytes=config.max_line, detect_unended=config.framing == "auto")
+        Seat(self._host, connection, front)
+
+    def _message(self, channel: str, payload: bytes) -> None:
+        if channel == self._own_channel:
+            self._presence.probe_came_back()
+        else:
+            self._rooms.message(channel, payload)
+
+    def _ready(self, ready: bool) -> None:
+        self._host.on_ready(ready)
+        if ready:
+            self._is_ready.set()
+
+    def _describe(self) -> str:
+        """What others can read of this gateway in Redis."""
+        return json.dumps(
+            {
+                "version": __version__,
+                "started_at": round(self._started_at),
+                "connections": self._listener.connections,
+                "rooms": len(self._rooms),
+            }
+        )

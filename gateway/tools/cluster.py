@@ -1,0 +1,300 @@
+"""A local cluster in the foreground: Redis, some gateways, one port in front of them.
+
+The parent listens once and hands each connection to the next gateway in turn; it tells
+who came and went from what the gateways log.  Whatever ends unasked is started again.
+Ctrl-C drains the gateways, then ends Redis; a second one ends everything at once, as
+does the parent's death.  Knows nothing of what is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from asyncio.subprocess import Process
+from typing import Any
+
+from gateway.broker.embedded import (
+    EmbeddedServer,
+    EmbeddedServerError,
+    NoServerFound,
+    end,
+    lines,
+    spawn,
+)
+from gateway.config import Config
+from gateway.net.handoff import Dealer, listen
+from gateway.ops.logs import redacted
+
+BACKOFF_S, BACKOFF_MAX_S = 0.2, 10.0
+STEADY_S = 10.0  # what ran this long has recovered
+KILL_AFTER_S = Config().drain_timeout + 5.0
+LOGGED_ALWAYS = {"time", "level", "event"}
+
+
+class ClusterError(Exception):
+    """The cluster can't be run: one line why, and the exit code."""
+
+    def __init__(self, why: str, code: int = 1) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+async def run_cluster(*, gateways: int, host: str, port: int, redis_url: str = "") -> int:
+    """Run the cluster until SIGINT, SIGTERM or SIGHUP; return the exit code.
+
+    The front is on ``port`` (0: a free one) and the gateways on those after it (0: free
+    ones); an empty ``redis_url`` means an embedded server.
+    """
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    assert this is not None
+    stop = asyncio.Event()
+    hurried = False
+
+    def signalled() -> None:
+        nonlocal hurried
+        if stop.is_set():
+            hurried = True
+            this.cancel()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, signalled)
+    try:
+        return await _Cluster(gateways, host, port).run(redis_url, stop)
+    except (ClusterError, EmbeddedServerError, NoServerFound) as error:
+        _say(f"gateway cluster: {error}", sys.stderr)
+        return error.code if isinstance(error, ClusterError) else 1
+    except asyncio.CancelledError:
+        if not hurried:
+            raise
+        return 1
+
+
+class _Cluster:
+    def __init__(self, gateways: int, host: str, port: int) -> None:
+        self._host = host
+        self._listener = _listen(host, port)
+        try:
+            self._ports = [port and port + 1 + i for i in range(gateways)]
+            for each in filter(None, self._ports):
+                # Seen here, before anything is started, it is one clear line.
+                _listen(host, each).close()
+        except ClusterError:
+            self._listener.close()
+            raise
+        self._here: set[tuple[int, str]] = set()  # gateway and session
+
+    async def run(self, redis_url: str, stop: asyncio.Event) -> int:
+        with contextlib.closing(Dealer(self._listener)) as dealer:
+            if redis_url:
+                return await self._run_gateways(redis_url, dealer, stop)
+            redis = EmbeddedServer()
+            keeping: asyncio.Task[None] | None = None
+            try:
+                await redis.start()
+                keeping = asyncio.create_task(_keep(redis))
+                return await self._run_gateways(redis.url, dealer, stop)
+            finally:
+                if keeping:
+                    keeping.cancel()
+                    await asyncio.wait({keeping})
+                await redis.stop()
+
+    async def _run_gateways(self, redis_url: str, dealer: Dealer, stop: asyncio.Event) -> int:
+        members = [
+            _Gateway(number, self._host, port, redis_url, dealer, self._here)
+            for number, port in enumerate(self._ports, 1)
+        ]
+        tasks = {asyncio.create_task(member.run_forever()) for member in members}
+        stopping = asyncio.create_task(stop.wait())
+        telling = asyncio.create_task(self._tell_when_up(members, redis_url))
+        try:
+            await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                _say("draining the gateways; Ctrl-C again ends at once")
+        finally:
+            dealer.close()
+            for task in {stopping, telling, *tasks}:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in ends:
+            if isinstance(error, Exception):
+                raise error
+        return 0 if all(member.drained for member in members) else 1
+
+    async def _tell_when_up(self, members: list[_Gateway], redis_url: str) -> None:
+        for member in members:
+            await member.started.wait()
+        for member in members:
+            _say(f"gateway {member.number} on {_address(self._host, member.port)}")
+        _say(f"Redis on {redacted(redis_url)}")
+        host = {"127.0.0.1": "localhost", "0.0.0.0": "localhost", "::": "localhost"}
+        port = self._listener.getsockname()[1]
+        _say(f"chat is up: nc {host.get(self._host, self._host)} {port}")
+
+
+class _Gateway:
+    """One gateway process of the cluster, started again on its port whenever it ends.
+
+    ``started`` is set when it is ready for the first time.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        host: str,
+        port: int,
+        redis_url: str,
+        dealer: Dealer,
+        here: set[tuple[int, str]],
+    ) -> None:
+        self.number = number
+        self.port = port
+        self.started = asyncio.Event()
+        self.drained = True
+        self._host = host
+        self._redis_url = redis_url
+        self._dealer = dealer
+        self._here = here
+        self._ready = False
+        self._last = "it said nothing"
+
+    def __str__(self) -> str:
+        return f"gateway {self.number} ({self.port})" if self.port else f"gateway {self.number}"
+
+    async def run_forever(self) -> None:
+        """Run it until cancelled, which drains it; cancelled again, it is killed.
+
+        Raises ``ClusterError`` if it ends before it was ever ready.
+        """
+        backoff_s = BACKOFF_S
+        while True:
+            begun = asyncio.get_running_loop().time()
+            code = await self._run_once()
+            if not self.started.is_set():
+                raise ClusterError(f"{self} did not start: {self._last}", 2 if code == 2 else 1)
+            lost = {each for each in self._here if each[0] == self.number}
+            self._here -= lost
+            self.drained = True  # there is nothing left to drain
+            _say(f"{self} {_ended(code)}, {len(lost)} cut off; starting it again")
+            steady = asyncio.get_running_loop().time() - begun > STEADY_S
+            backoff_s = BACKOFF_S if steady else min(backoff_s * 2, BACKOFF_MAX_S)
+            await asyncio.sleep(backoff_s * random.uniform(0.5, 1))
+
+    async def _run_once(self) -> int:
+        self._ready = False
+        ours, theirs = socket.socketpair()
+        with contextlib.ExitStack() as unless_spawned, theirs:
+            unless_spawned.enter_context(ours)
+            command = f"""-m gateway serve --host {self._host} --port {self.port}
+                --log-format json --adopt-fd {theirs.fileno()}"""
+            process = await spawn(
+                [sys.executable, *command.split()],
+                pass_fds=[theirs.fileno()],
+                # Not on the command line, which everybody on the machine can read.
+                env=os.environ | {"GATEWAY_REDIS_URL": self._redis_url},
+            )
+            unless_spawned.pop_all()
+        handoff = self._dealer.add(ours, lambda: self._changed(handoff.ready))
+        reading = asyncio.create_task(self._read(process))
+        try:
+            return await process.wait()
+        finally:
+            try:
+                in_time = await end(process, KILL_AFTER_S)
+                # One that had not come so far as to handle the signal drained, too.
+                fine = (0,) if self._ready else (0, -signal.SIGTERM)
+                self.drained = in_time and process.returncode in fine
+            finally:
+                handoff.close()
+                await reading
+
+    def _changed(self, ready: bool) -> None:
+        if ready and not self._ready:
+            self._ready = True
+            self._check_started()
+
+    def _check_started(self) -> None:
+        if not (self._ready and self.port):
+            return
+        if self.started.is_set():
+            _say(f"{self} is back")
+        self.started.set()
+
+    async def _read(self, process: Process) -> None:
+        async for line in lines(process):
+            entry: Any = None
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+            if isinstance(entry, dict):
+                self._hear(entry)
+            elif line:
+                self._last = line
+                if self.started.is_set():
+                    _say(f"{self}: {line}")
+
+    def _hear(self, entry: dict[str, Any]) -> None:
+        event, level = entry.get("event"), entry.get("level")
+        if event == "ready" and not self.port:
+            self.port = int(str(entry.get("address")).rpartition(":")[2])
+            self._check_started()
+        elif event in ("joined", "left"):
+            change = self._here.add if event == "joined" else self._here.discard
+            change((self.number, str(entry.get("session"))))
+            where = "" if entry.get("room") == Config().lobby else f" {entry.get('room')}"
+            _say(f"{entry.get('name')} {event}{where} on {self} — {len(self._here)} here")
+        if level in ("warning", "error", "critical"):
+            fields = [f"{key}={entry[key]}" for key in entry.keys() - LOGGED_ALWAYS]
+            self._last = " ".join([str(event), *sorted(fields)])
+            _say(f"{self} {level}: {self._last}")
+
+
+async def _keep(redis: EmbeddedServer) -> None:
+    """Start Redis again, on its port, whenever it ends; what was in it the gateways know."""
+    while True:
+        _say(f"{await redis.wait()}; starting it again")
+        backoff_s = BACKOFF_S
+        while True:
+            await asyncio.sleep(backoff_s)
+            try:
+                await redis.start()
+                break
+            except (EmbeddedServerError, NoServerFound) as error:
+                _say(str(error))
+                backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+        _say("Redis is back")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return listen(host, port)
+    except OSError as error:
+        unknown = isinstance(error, socket.gaierror) or not error.errno
+        why = error.strerror if unknown else os.strerror(error.errno)
+        raise ClusterError(f"cannot listen on {_address(host, port)}: {why}") from None
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _ended(code: int) -> str:
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+
+
+def _say(line: str, file: Any = None) -> None:
+    """Print ``line``; no terminal acts on what is in it, and a closed one ends nothing."""
+    file = file or sys.stdout
+    try:
+        shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+        print(shown, file=file, flush=True)
+    except OSError:
+        # Or the flush at exit would fail, too, and change the exit code.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), file.fileno())
