@@ -28,6 +28,33 @@ class Config:
     redis_url: str = _flag(
         "", "Redis to use; without one an embedded server is started", metavar="URL"
     )
+    redis_password_file: str = _flag(
+        "",
+        "file with the password for Redis, so that it is in no URL; read at each connection",
+        metavar="PATH",
+    )
+    tls_cert: str = _flag(
+        "",
+        "certificate (PEM, with its chain): TLS for clients; SIGHUP reads it again",
+        metavar="PATH",
+    )
+    tls_key: str = _flag("", "key of the certificate, if it is in another file", metavar="PATH")
+    proxy_protocol: bool = _flag(
+        False, "clients come through a load balancer that sends a PROXY header (version 1 or 2)"
+    )
+    trusted_proxies: str = _flag(
+        "127.0.0.0/8,::1",
+        "networks that may send PROXY headers; nobody else is let in then",
+        metavar="NETWORKS",
+    )
+    admin_host: str = _flag("127.0.0.1", "address for --admin-port", metavar="ADDRESS")
+    admin_port: int | None = _flag(
+        None,
+        "port for HTTP: /healthz, /readyz and /metrics; 0 picks a free one",
+        type=int,
+        min=0,
+        max=65535,
+    )
     max_connections: int = _flag(
         15_000, "connections at once; more are told so and closed", unit="connections", min=1
     )
@@ -50,6 +77,12 @@ class Config:
     quiet_above: int = _flag(
         200, "people in a room above which joins and leaves are summed up", unit="people", min=1
     )
+    drain_delay: float = _flag(
+        0.0,
+        "time after the signal in which clients are still taken, for load balancers to notice",
+        unit="s",
+        min=0,
+    )
     drain_timeout: float = _flag(
         10.0, "time for clients to be told and flushed on shutdown", unit="s", min=0.1
     )
@@ -64,6 +97,8 @@ class Config:
     namespace: str = "chat"
     lobby: str = "lobby"
     close_timeout_s: float = 5.0
+    proxy_timeout_s: float = 5.0
+    tls_timeout_s: float = 10.0
     sendq_stall_s: float = 30.0
     flush_window_s: float = 0.010
     beat_s: float = 1.0
@@ -71,6 +106,9 @@ class Config:
     dead_ticks: int = 10
     retention_s: int = 86_400
     batch_memory_s: int = 3600
+    rooms_listed: int = 50
+    refs_kept: int = 256
+    refs_s: int = 600
     log_length: int = 10_000
     history_length: int = 200
     batch_bytes: int = 262_144

@@ -7,19 +7,40 @@ is entered, and freed after it was left.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.broker.keys import inbox
 from gateway.broker.outbox import Operation, Outcome
 from gateway.broker.publisher import Publisher
+from gateway.broker.reader import Question, Snapshot
 from gateway.broker.reaper import Reaper
-from gateway.broker.registry import Answer, Ghost, Granted, Registry
-from gateway.chat.events import Envelope, GatewayId, Notice, RoomEvent, SessionId
+from gateway.broker.registry import Answer, Found, Ghost, Granted, Registry, RoomCounts
+from gateway.chat.commands import Hello
+from gateway.chat.events import (
+    Delivered,
+    Envelope,
+    GatewayId,
+    History,
+    Notice,
+    People,
+    Private,
+    Replaced,
+    RoomEvent,
+    RoomList,
+    Said,
+    SessionId,
+    Told,
+    decode_envelope,
+)
 from gateway.chat.reasons import CloseReason
+from gateway.chat.session import State
 from gateway.chat.text import fold_name
 from gateway.config import Config
+from gateway.inquiries import Inquiries
 from gateway.ops.logs import get_logger
 from gateway.rooms import Rooms
 
@@ -29,11 +50,21 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _TICK_S = 0.25
+_UNAVAILABLE = Notice("that can't be answered right now", "unavailable")
 
 
 def new_session_id() -> SessionId:
     """Nobody else's, and not to be guessed."""
     return SessionId(secrets.token_hex(8))
+
+
+def session_id_of(secret: str) -> SessionId:
+    """The id under which the cluster knows the session of ``secret``, which it does not store."""
+    return SessionId(hashlib.sha256(secret.encode()).hexdigest()[:32])
+
+
+def _whatever(_outcome: Outcome, _offset: int) -> None:
+    """Nobody waits to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +75,7 @@ class Cluster:
     publisher: Publisher
     registry: Registry
     reaper: Reaper
+    inquiries: Inquiries
 
 
 class Host:
@@ -60,6 +92,8 @@ class Host:
         self._ready_s = 0.0  # how long Redis has been there
         self._speakers: dict[Seat, None] = {}  # who waits, in turn
         self._told_to_wait: set[Seat] = set()
+        self._by_session: dict[SessionId, Seat] = {}
+        self._moving: set[Seat] = set()  # whose `left` is not confirmed yet
         self._departing = 0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -80,12 +114,17 @@ class Host:
         self._naming.pop(seat, None)
         self._told_to_wait.discard(seat)
         self._speakers.pop(seat, None)
+        if self._by_session.get(seat.session.id) is seat:
+            del self._by_session[seat.session.id]
         self.closes[reason] = self.closes.get(reason, 0) + 1
-        session = seat.session
+        session, connection = seat.session, seat.connection
         log.info(
             "closed",
             reason=reason.value,
-            peer=seat.connection.peer,
+            peer=connection.peer,
+            seconds=round(asyncio.get_running_loop().time() - connection.opened_at, 1),
+            received_bytes=connection.received_bytes,
+            sent_bytes=connection.sent_bytes,
             session=session.id,
             name=session.name,
         )
@@ -121,14 +160,37 @@ class Host:
 
     # What a session asks for.
 
+    def tell(self, seat: Seat, item: Told) -> None:
+        self.cluster.rooms.tell(seat.session.room, seat, item)
+
+    def owed(self, seat: Seat) -> bytes:
+        return self.cluster.rooms.owed(seat.session.room, seat.session.id)
+
+    def offset(self, room: str) -> int:
+        return self.cluster.rooms.offset(room)
+
+    def greet(self, seat: Seat, hello: Hello) -> None:
+        """Be the session of the client's secret; one that is here already hands over to it."""
+        if hello.after is not None:
+            seat.resume_at = (hello.epoch, hello.after)
+        if not hello.secret:
+            return
+        id = session_id_of(hello.secret)
+        before = self._by_session.get(id)
+        if before and not before.leaving:
+            self.cluster.rooms.gone(before.session.room, id)
+            before.hand_over(seat)
+        seat.session.id = id
+        self._by_session[id] = seat
+
     def claim(self, seat: Seat, name: str) -> None:
         """Get ``name`` for the session, ending a ghost that holds it."""
         folded = fold_name(name)
 
         def answered(answer: Answer) -> None:
             match answer:
-                case Granted(generation):
-                    self._granted(seat, name, folded, generation)
+                case Granted():
+                    self._granted(seat, name, folded, answer)
                 case Ghost():
                     self.cluster.reaper.evict(answer, lambda: self.claim(seat, name))
                 case _ if not seat.leaving:
@@ -143,8 +205,8 @@ class Host:
             folded, name, session.id, seat.generation, session.room, answered
         )
 
-    def _granted(self, seat: Seat, name: str, folded: str, generation: int) -> None:
-        seat.generation = generation
+    def _granted(self, seat: Seat, name: str, folded: str, answer: Granted) -> None:
+        seat.generation = answer.generation
         if seat.leaving:
             self.cluster.registry.release(folded, seat.holder)
             return
@@ -152,20 +214,128 @@ class Host:
             seat.held_names += (folded,)
         self._naming.pop(seat, None)
         self._told_to_wait.discard(seat)
+        self._by_session[seat.session.id] = seat
+        if answer.before:
+            seat.session.room = answer.room
+            event = Replaced(seat.session.id, name, answer.generation)
+            operation = Operation(inbox(answer.before), seat.holder, event, _whatever)
+            self.cluster.publisher.submit(operation)
         seat.session.granted(name)
 
     def enter(self, seat: Seat, room: str) -> None:
         self.cluster.rooms.enter(room, seat)
 
-    def people(self, room: str) -> list[str]:
-        return self.cluster.rooms.people(room)
+    def move(self, seat: Seat, room: str) -> None:
+        """End the membership of the session's room, then claim its name for another room."""
+        session, before = seat.session, seat.session.room
+        self._departing += 1
+        self._moving.add(seat)
+
+        def told(_outcome: Outcome, _offset: int) -> None:
+            self._departing -= 1
+            self._moving.discard(seat)
+            self.cluster.rooms.gone(before, session.id)
+            session.room = room
+            if seat.leaving:
+                self.release_names(seat)
+                self._check_empty()
+            else:
+                self.claim(seat, session.name)
+
+        self.announce("left", seat, people=len(self.cluster.rooms.people(before) or ()) - 1)
+        self.cluster.rooms.leave(before, seat, told)
 
     def publish(self, seat: Seat, event: RoomEvent, told: Callable[[Outcome, int], None]) -> None:
         operation = Operation(seat.session.room, seat.holder, event, told)
         self.cluster.publisher.submit(operation)
 
-    def release_names(self, seat: Seat, keep: str = "") -> None:
-        """Free the names that the session holds, but for ``keep``."""
+    def post(self, seat: Seat, to: str, text: str, ref: int) -> None:
+        """Find who is called ``to``, and put the line into the inbox of that gateway."""
+
+        def found(answer: Answer) -> None:
+            if isinstance(answer, Found):
+                self._post_to(seat, answer, text, ref)
+                seat.session.answered()
+                seat.pump()
+            else:
+                seat.answer(Notice(f"{to} is not here", "absent", ref))
+
+        self.cluster.registry.find(fold_name(to), found)
+
+    def _post_to(self, seat: Seat, found: Found, text: str, ref: int) -> None:
+        holder, session = found.holder, seat.session
+        event = Private(session.id, session.name, holder.session, found.name, text, ref)
+        seat.outstanding += 1
+
+        def told(outcome: Outcome, offset: int) -> None:
+            seat.outstanding -= 1
+            if seat.leaving:
+                pass
+            elif outcome in (Outcome.CONFIRMED, Outcome.REPEATED):
+                seat.tell(Delivered(found.name, text, ref, offset))
+            elif outcome is Outcome.REFUSED:
+                seat.tell(Notice(f"{found.name} is not here", "absent", ref))
+            else:
+                certain = outcome is Outcome.NOT_DELIVERED
+                session.not_delivered(event, certain=certain)
+            self.resume_speakers()
+
+        operation = Operation(inbox(holder.gateway), seat.holder, event, told)
+        self.cluster.publisher.submit(operation)
+
+    def list_people(self, seat: Seat, room: str) -> None:
+        here = self.cluster.rooms.people(room)
+        if here is not None:
+            seat.answer(People(room, here))
+            return
+
+        def answered(snapshot: Snapshot | None) -> None:
+            if snapshot is None:
+                seat.answer(_UNAVAILABLE)
+                return
+            names = [member.name for member in (snapshot.members or {}).values()]
+            seat.answer(People(room, sorted(names, key=str.casefold)))
+
+        self.cluster.inquiries.ask(Question(room, members=True), answered)
+
+    def list_rooms(self, seat: Seat) -> None:
+        def answered(answer: Answer) -> None:
+            assert isinstance(answer, RoomCounts)
+            seat.answer(RoomList(answer.rooms))
+
+        self.cluster.rooms.report()  # what was just done here is to be seen
+        self.cluster.registry.rooms(self.config.rooms_listed, answered)
+
+    def show_history(self, seat: Seat, count: int | None) -> None:
+        room = seat.session.room
+        wanted = self.config.history if count is None else min(count, self.config.history_length)
+
+        def answered(snapshot: Snapshot | None) -> None:
+            if snapshot is None:
+                seat.answer(_UNAVAILABLE)
+                return
+            seat.answer(History([Said(room, decode_envelope(line)) for line in snapshot.history]))
+
+        question = Question(room, members=True, history=max(wanted, 1))
+        self.cluster.inquiries.ask(question, answered)
+
+    def event(self, envelope: Envelope) -> None:
+        """Something came for a single session of this gateway."""
+        match envelope.event:
+            case Private(to_session=session):
+                seat = self._by_session.get(session)
+                if seat and not seat.leaving:
+                    seat.send(seat.encoding.encode(envelope))
+            case Replaced(session, _, generation):
+                seat = self._by_session.get(session)
+                if seat and seat.generation < generation:
+                    seat.tell(Notice("this session goes on in another connection", "replaced"))
+                    seat.end(CloseReason.REPLACED)
+
+    def release_names(
+        self, seat: Seat, keep: str = "", freed: Callable[[], None] | None = None
+    ) -> None:
+        """Free the names that the session holds, but for ``keep``; ``freed`` when it is done."""
         kept = fold_name(keep) if keep else None
         for folded in seat.held_names:
             if folded != kept:
@@ -175,6 +345,8 @@ class Host:
     def depart(self, seat: Seat) -> None:
         """The session ends: say ``left`` if others know of it, then free its names."""
         self._naming.pop(seat, None)
+        if seat.session.state is State.MOVING and seat in self._moving:
+            return  # its name is freed when the room it leaves knows
         if not seat.session.present:
             self.release_names(seat)
             return
@@ -185,7 +357,7 @@ class Host:
             self.cluster.rooms.gone(room, session)
             self.release_names(seat)
             self._departing -= 1
-            self.announce("left", seat, people=len(self.people(room)))
+            self.announce("left", seat, people=len(self.cluster.rooms.people(room) or ()))
             self._check_empty()
 
         self.cluster.rooms.leave(room, seat, told)
@@ -196,6 +368,7 @@ class Host:
         self.release_names(seat)
         seat.generation = 0
         log.warning("evicted", session=session, name=seat.session.name)
+        self._by_session.pop(session, None)
         seat.session.evicted(new_session_id())
         self.cluster.rooms.gone(room, session)
 
@@ -227,6 +400,10 @@ class Host:
         """True while the outbox takes more."""
         return self.cluster.publisher.outbox.size_bytes < self.config.outbox_bytes
 
+    @property
+    def waiting_speakers(self) -> int:
+        return len(self._speakers)
+
     def wait_to_speak(self, seat: Seat) -> None:
         self._speakers[seat] = None
 
@@ -242,9 +419,6 @@ class Host:
 
     def on_ready(self, ready: bool) -> None:
         self.ready = ready
-
-    def event(self, room: str, envelope: Envelope) -> None:
-        """An event is delivered here."""
 
     def announce(self, what: str, seat: Seat, people: int) -> None:
         log.info(

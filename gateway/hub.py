@@ -6,17 +6,28 @@ Knows nothing about sockets or Redis.  Never awaits.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
 from gateway.chat.events import Envelope, SessionId, Told
 from gateway.fronts import Encoding
+from gateway.ops.histogram import EVENTS, Histogram
 
 _SLICE_MEMBERS = 1000
 """Members served in one iteration of the loop; more of them yield in between."""
 
-Item = Envelope | Told
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Something for one member, in its place among what the room gets."""
+
+    session_id: SessionId
+    item: Told
+
+
+Item = Envelope | Told | Only
 
 
 class Member(Protocol):
@@ -61,16 +72,21 @@ class Hub:
     iteration; under load a flush happens at most every ``window_s``.
     """
 
-    def __init__(self, *, window_s: float) -> None:
+    def __init__(
+        self, *, window_s: float, on_sent: Callable[[Sequence[Item]], None] = lambda _items: None
+    ) -> None:
+        """``on_sent`` is told what of a room was sent to its members."""
         self._window_s = window_s
+        self._on_sent = on_sent
         self._rooms: dict[str, _Room] = {}
         self._dirty: dict[str, None] = {}
         self._timer: asyncio.Handle | None = None
         self._flushed_at = 0.0
         self.deliveries = 0
-        self.flushes = 0
+        self.flush_events = Histogram(EVENTS)
+        self.flush_s = Histogram()
 
-    def join(self, room: str, member: Member, greeting: Told) -> None:
+    def join(self, room: str, member: Member, greeting: Told | None) -> None:
         """From here on the member gets what is delivered to the room; ``greeting`` first."""
         state = self._rooms.get(room)
         if state is None:
@@ -88,6 +104,30 @@ class Hub:
             return
         state.parts.setdefault(session_id, _Part()).end = len(state.pending)
         self._mark(room)
+
+    def remove(self, room: str, session_id: SessionId) -> bytes:
+        """The member is gone at once.  Returns what it had still to get."""
+        state = self._rooms.get(room)
+        if state is None or session_id not in state.members:
+            return b""
+        member = state.members.pop(session_id)
+        part = state.parts.pop(session_id, None) or _Part()
+        pieces = [self._encode(member.encoding, item, room) for item in state.pending]
+        return _own_part(room, member, part, state.pending, pieces)
+
+    def tell(self, room: str, session_id: SessionId, item: Told) -> bool:
+        """Queue something for one member behind what it has still to get.
+
+        False if there is nothing: then it can be sent at once.
+        """
+        state = self._rooms.get(room)
+        if state is None or session_id not in state.members:
+            return False
+        if room not in self._dirty and state.sending is None:
+            return False
+        state.pending.append(Only(session_id, item))
+        self._mark(room)
+        return True
 
     def deliver(self, room: str, items: Iterable[Item]) -> None:
         """Queue ``items`` for every member of ``room``.
@@ -109,7 +149,7 @@ class Hub:
         for room in dirty:
             state = self._rooms[room]
             if state.sending is None:
-                state.sending = self._send(state)
+                state.sending = self._send(room, state)
                 self._go_on(room, state)
             else:
                 self._dirty[room] = None  # after the one under way
@@ -136,8 +176,9 @@ class Hub:
         elif not state.members:
             self._rooms.pop(room, None)
 
-    def _send(self, state: _Room) -> Iterator[None]:
+    def _send(self, room: str, state: _Room) -> Iterator[None]:
         """Yields after each slice of members, so that the loop can go on."""
+        begun_at = asyncio.get_running_loop().time()
         items, state.pending = state.pending, []
         parts, state.parts = state.parts, {}
         pieces: dict[Encoding, list[bytes]] = {}
@@ -145,26 +186,29 @@ class Hub:
         for item in items:
             if isinstance(item, Envelope) and item.event is not None:
                 author = item.event.session
-                if author in state.members and author not in parts:
-                    parts[author] = _Part()
+            elif isinstance(item, Only):
+                author = item.session_id
+            else:
+                continue
+            if author in state.members and author not in parts:
+                parts[author] = _Part()
 
         def encoded(encoding: Encoding) -> list[bytes]:
             if encoding not in pieces:
-                pieces[encoding] = [encoding.encode(item) for item in items]
+                pieces[encoding] = [self._encode(encoding, item, room) for item in items]
                 whole[encoding] = b"".join(pieces[encoding])
             return pieces[encoding]
 
         for session_id, part in parts.items():
             member = state.members[session_id]
             encoding = member.encoding
-            own = _own_part(session_id, encoding, part, items, encoded(encoding))
+            own = _own_part(room, member, part, items, encoded(encoding))
             if own:
                 member.send(own)
         everybody = [m for s, m in state.members.items() if s not in parts]
         for session_id, part in parts.items():
             if part.end is not None:
                 del state.members[session_id]
-        self.flushes += 1
         self.deliveries += len(items) * (len(everybody) + len(parts))
         if not items:
             return
@@ -177,22 +221,26 @@ class Hub:
                 member.send(whole[encoding])
             if len(some) == _SLICE_MEMBERS:
                 yield
+        self.flush_events.observe(len(items))
+        self.flush_s.observe(asyncio.get_running_loop().time() - begun_at)
+        self._on_sent(items)
+
+    @staticmethod
+    def _encode(encoding: Encoding, item: Item, room: str) -> bytes:
+        return b"" if isinstance(item, Only) else encoding.encode(item, room)
 
 
 def _own_part(
-    session_id: SessionId,
-    encoding: Encoding,
-    part: _Part,
-    items: list[Item],
-    pieces: list[bytes],
+    room: str, member: Member, part: _Part, items: list[Item], pieces: list[bytes]
 ) -> bytes:
     """What one member gets: from where it joined to where it left, its own events its own way."""
-    chosen = [encoding.encode(part.greeting)] if part.greeting else []
+    encoding, session_id = member.encoding, member.session_id
+    chosen = [encoding.encode(part.greeting, room)] if part.greeting else []
     for item, piece in list(zip(items, pieces, strict=True))[part.start : part.end]:
-        mine = (
-            isinstance(item, Envelope)
-            and item.event is not None
-            and item.event.session == session_id
-        )
-        chosen.append(encoding.encode_own(item) if mine else piece)  # type: ignore[arg-type]
+        if isinstance(item, Envelope) and item.event and item.event.session == session_id:
+            chosen.append(encoding.encode_own(item, room))
+        elif isinstance(item, Only) and item.session_id == session_id:
+            chosen.append(encoding.encode(item.item, room))
+        else:
+            chosen.append(piece)
     return b"".join(chosen)

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from redis.exceptions import RedisError
 
 from gateway.broker.backoff import Backoff
 from gateway.broker.calls import Unreachable
-from gateway.broker.keys import Keys
+from gateway.broker.keys import Keys, inbox
 from gateway.broker.outbox import Holder, Operation, Outcome
 from gateway.broker.publisher import Publisher
 from gateway.broker.reader import Question, Reader, Snapshot
+from gateway.broker.registry import Registry
 from gateway.broker.subscriber import Subscriber
 from gateway.chat.events import (
     Action,
@@ -29,7 +30,9 @@ from gateway.chat.events import (
     Left,
     Message,
     Missed,
+    Private,
     Renamed,
+    Replaced,
     Said,
     SessionId,
     Summary,
@@ -39,8 +42,10 @@ from gateway.chat.events import (
 )
 from gateway.config import Config
 from gateway.hub import Hub, Member
+from gateway.inquiries import Inquiries
 from gateway.ops.logs import get_logger
 from gateway.relay import Counts, Reading, Relay
+from gateway.replay import Replay
 
 log = get_logger(__name__)
 
@@ -48,6 +53,7 @@ _READ_ROOMS = 64
 """Rooms whose logs are read in one pipeline."""
 _NAMES_LISTED = 50
 _SUMMARY_S = 2.0
+_REPORT_S = 0.5
 
 
 class Resident(Member, Protocol):
@@ -74,6 +80,13 @@ class Resident(Member, Protocol):
     def refused(self) -> None:
         """It can't be a member: a newer holder of the same session is."""
 
+    @property
+    def stalled(self) -> bool: ...
+
+    @property
+    def resume(self) -> tuple[str, int] | None:
+        """The epoch and the last offset that it has; None for a newcomer."""
+
 
 class Room:
     """One room, as this gateway knows it."""
@@ -82,10 +95,12 @@ class Room:
         "counts",
         "fresh",
         "joining",
+        "kept",
         "name",
         "people",
         "recent",
         "relay",
+        "reported",
         "residents",
         "subscribed",
         "summary",
@@ -104,6 +119,8 @@ class Room:
         self.fresh = True  # its people are to be read, too
         self.touched = False  # something came since the last comparison
         self.summary: list[int] | None = None  # joined, left
+        self.reported = 0  # how many people the registry was last told of
+        self.kept = False  # served without residents, too
 
     @property
     def open(self) -> bool:
@@ -120,7 +137,9 @@ class Rooms:
         keys: Keys,
         hub: Hub,
         reader: Reader,
-        on_event: Callable[[str, Envelope], None],
+        registry: Registry,
+        inquiries: Inquiries,
+        on_post: Callable[[Envelope], None],
     ) -> None:
         self.counts = Counts()
         self.publisher: Publisher
@@ -130,7 +149,9 @@ class Rooms:
         self._keys = keys
         self._hub = hub
         self._reader = reader
-        self._on_event = on_event
+        self._registry = registry
+        self._inquiries = inquiries
+        self._on_post = on_post
         self._rooms: dict[str, Room] = {}
         self._by_channel: dict[str, Room] = {}
         self._arrived: dict[str, list[Envelope]] = {}
@@ -139,6 +160,15 @@ class Rooms:
 
     def __len__(self) -> int:
         return len(self._rooms)
+
+    @property
+    def behind(self) -> int:
+        """How many rooms' logs are to be read before delivery goes on."""
+        return sum(room.relay.behind for room in self._rooms.values())
+
+    def open_inbox(self) -> None:
+        """Serve the log in which this gateway finds what is for single sessions."""
+        self._open(inbox(self._gateway)).kept = True
 
     # What sessions ask.
 
@@ -149,10 +179,24 @@ class Rooms:
         if room.open:
             self._submit_join(room, resident)
 
-    def people(self, name: str) -> list[str]:
-        """The names of everybody in a room that is served here, in alphabetical order."""
+    def people(self, name: str) -> list[str] | None:
+        """Everybody's name in a room that is served here, in alphabetical order, or None."""
         room = self._rooms.get(name)
-        return sorted(room.people.values(), key=str.casefold) if room else []
+        return sorted(room.people.values(), key=str.casefold) if room and room.open else None
+
+    def tell(self, name: str, resident: Resident, item: Told) -> None:
+        """Send something to one resident, behind what it has still to get of the room."""
+        if not self._hub.tell(name, resident.session_id, item):
+            resident.send(resident.encoding.encode(item, name))
+
+    def owed(self, name: str, session: SessionId) -> bytes:
+        """What a resident has still to get; it gets nothing more of the room after that."""
+        return self._hub.remove(name, session)
+
+    def offset(self, name: str) -> int:
+        """The last offset that was delivered here of a room."""
+        room = self._rooms.get(name)
+        return room.relay.offset if room else 0
 
     def leave(self, name: str, resident: Resident, told: Callable[[Outcome, int], None]) -> None:
         """Say ``left`` for a resident that entered; ``told`` when Redis has it."""
@@ -160,10 +204,9 @@ class Rooms:
         self.publisher.submit(Operation(name, resident.holder, event, told))
 
     def gone(self, name: str, session: SessionId) -> None:
-        """The membership is over and its ``left`` confirmed (or refused) by Redis.
+        """The membership is over, or its connection is: what comes next is not for it.
 
-        The connection is closed by now, so it need not wait for the relay to
-        reach that ``left``.
+        The room itself is told by ``left``, whose place in the log is not waited for.
         """
         room = self._rooms.get(name)
         if room:
@@ -233,11 +276,22 @@ class Rooms:
         """Compare quiet rooms with their logs now and then: the tail of a room can be lost."""
         while True:
             await asyncio.sleep(self._config.compare_s)
-            for room in self._rooms.values():
+            for room in list(self._rooms.values()):
                 if room.touched:
                     room.touched = False  # a hole would have shown
                 elif room.subscribed:
                     self.look_at(room)
+
+    async def report_forever(self) -> None:
+        """Keep the registry's list of rooms."""
+        while True:
+            await asyncio.sleep(_REPORT_S)
+            self.report()
+
+    def report(self) -> None:
+        """Let the registry know of the rooms whose number of people changed."""
+        for room in self._rooms.values():
+            self._report(room)
 
     async def _read_some(self) -> bool:
         """One pipeline.  False if it is to be tried again after a pause."""
@@ -245,7 +299,15 @@ class Rooms:
         for name in list(self._behind)[:_READ_ROOMS]:
             del self._behind[name]
         questions = [
-            Question(room.name, room.relay.epoch, room.relay.offset, room.fresh) for room in rooms
+            Question(
+                room.name,
+                room.relay.epoch,
+                room.relay.offset,
+                members=room.fresh,
+                history=self._config.history,
+                create=True,
+            )
+            for room in rooms
         ]
         for room in rooms:
             room.relay.behind = True  # what arrives meanwhile is held
@@ -306,9 +368,16 @@ class Rooms:
         self.subscriber.subscribe([channel])
         return room
 
+    def _report(self, room: Room) -> None:
+        people = len(room.people)
+        if people != room.reported and not room.kept:
+            room.reported = people
+            self._registry.set_people(room.name, people)
+
     def _close_if_empty(self, room: Room) -> None:
-        if room.residents or room.joining:
+        if room.residents or room.joining or room.kept:
             return
+        self._report(room)
         del self._rooms[room.name]
         channel = self._keys.channel(room.name)
         del self._by_channel[channel]
@@ -331,7 +400,7 @@ class Rooms:
                 resident.refused()
             elif offset <= room.relay.offset:
                 # Nobody was told, or it fell into a hole that can't be filled.
-                self._settle(room, resident, room.relay.offset + 1)
+                self._settle(room, resident, room.relay.offset)
 
         event = Joined(resident.session_id, resident.name)
         self.publisher.submit(Operation(room.name, resident.holder, event, told))
@@ -350,17 +419,50 @@ class Rooms:
             return
         room.people[resident.session_id] = resident.name
         room.residents[resident.session_id] = resident
-        self._hub.join(room.name, resident, self._welcome(room, resident, offset))
-        resident.joined(len(room.people))
+        if resident.resume is None:
+            history = [Said(room.name, e) for e in room.recent if e.offset <= offset]
+            welcome = self._welcome(room, resident, offset, history)
+            self._hub.join(room.name, resident, welcome)
+            resident.joined(len(room.people))
+        else:
+            self._replay(room, resident, *resident.resume)
 
-    def _welcome(self, room: Room, resident: Resident, offset: int) -> Welcome:
+    def _replay(self, room: Room, resident: Resident, epoch: str, after: int) -> None:
+        """Bring one that was here before up to where the room is."""
+
+        def wanted() -> bool:
+            return room.residents.get(resident.session_id) is resident
+
+        def done() -> None:
+            self._hub.join(room.name, resident, None)
+            resident.joined(len(room.people))
+
+        if epoch != room.relay.epoch:
+            after = room.relay.offset
+        resident.send(resident.encoding.encode(self._welcome(room, resident, after, ())))
+        Replay(
+            self._inquiries,
+            room.name,
+            room.relay,
+            resident,
+            epoch=epoch,
+            after=after,
+            wanted=wanted,
+            done=done,
+        ).go_on()
+
+    def _welcome(
+        self, room: Room, resident: Resident, offset: int, history: Sequence[Said]
+    ) -> Welcome:
         few = len(room.people) <= _NAMES_LISTED
         return Welcome(
             resident.name,
             room.name,
+            room.relay.epoch,
+            offset,
             len(room.people),
-            self.people(room.name) if few else (),
-            [_said(envelope) for envelope in room.recent if envelope.offset < offset],
+            (self.people(room.name) or ()) if few else (),
+            history,
         )
 
     def _deliver(self, room: Room, items: Iterable[Envelope | Missed]) -> None:
@@ -372,7 +474,6 @@ class Rooms:
                 out.append(item)
                 self._join_again(room)
                 continue
-            self._on_event(room.name, item)
             match item.event:
                 case Message() | Action():
                     if not room.recent or item.offset > room.recent[-1].offset:
@@ -399,7 +500,10 @@ class Rooms:
                     out.append(item)
                     resident = room.residents.get(session)
                     if resident:
+                        self._hand_over(room, out)
                         resident.renamed(new_name)
+                case Private() | Replaced():
+                    self._on_post(item)
         self._hand_over(room, out)
 
     def _hand_over(self, room: Room, out: list[Envelope | Told]) -> None:
@@ -422,8 +526,3 @@ class Rooms:
             joined, left = room.summary
             room.summary = None
             self._hub.deliver(room.name, [Summary(joined, left)])
-
-
-def _said(envelope: Envelope) -> Said:
-    assert isinstance(envelope.event, Message | Action)
-    return Said(envelope.at_ms, envelope.event)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 
 from gateway.broker.outbox import Holder, Outcome
+from gateway.chat.commands import Hello
 from gateway.chat.events import (
     Action,
+    Delivered,
     GatewayId,
     Message,
     NamePrompt,
+    Notice,
     RoomEvent,
     SessionId,
     Told,
@@ -21,6 +24,7 @@ from gateway.chat.events import (
 from gateway.chat.reasons import CloseReason
 from gateway.chat.session import Session, State
 from gateway.fronts import Encoding, Front
+from gateway.fronts.json import JsonFront
 from gateway.host import Host, new_session_id
 from gateway.net.connection import Connection, Hold
 
@@ -30,6 +34,7 @@ class Seat:
 
     __slots__ = (
         "_bytes",
+        "_first",
         "_front",
         "_host",
         "_hung_up",
@@ -42,6 +47,7 @@ class Seat:
         "leaving",
         "name_by",
         "outstanding",
+        "resume_at",
         "session",
     )
 
@@ -54,6 +60,8 @@ class Seat:
         self.outstanding = 0
         """Lines in the outbox."""
         self.leaving = False
+        self.resume_at: tuple[str, int] | None = None
+        """The epoch and last offset of one that was here before."""
         self.name_by = 0.0
         """When the name must have been given, in the host's ready time."""
         self._host = host
@@ -63,6 +71,7 @@ class Seat:
         self._bytes = float(host.config.burst * host.config.max_line)
         self._tokens_at = asyncio.get_running_loop().time()
         self._hung_up = False
+        self._first = True
         connection.receiver = self
         host.opened(self)
 
@@ -89,17 +98,26 @@ class Seat:
     def holder(self) -> Holder:
         return Holder(self._host.gateway, self.session.id, self.generation)
 
+    @property
+    def stalled(self) -> bool:
+        return self.connection.stalled_since is not None
+
+    @property
+    def resume(self) -> tuple[str, int] | None:
+        return self.resume_at
+
     def send(self, data: bytes) -> None:
         self.connection.send(data)
 
     def joined(self, people: int) -> None:
         if not self.leaving:
+            self.resume_at = None
             self.session.joined()
             self._host.announce("joined", self, people=people)
             self.pump()
 
     def left(self, by: GatewayId) -> None:
-        if not self.leaving:
+        if not self.leaving and self.session.state is not State.MOVING:
             self._host.evicted(self)
 
     def renamed(self, name: str) -> None:
@@ -116,7 +134,13 @@ class Seat:
     def tell(self, item: Told) -> None:
         if isinstance(item, NamePrompt):
             self._front.naming = True
-        self.connection.send(self._front.encoding.encode(item))
+            if not self._front.asks_again:
+                self.end(CloseReason.REFUSED)
+                return
+        self._host.tell(self, item)
+
+    def greet(self, hello: Hello) -> None:
+        self._host.greet(self, hello)
 
     def claim(self, name: str) -> None:
         self._host.claim(self, name)
@@ -125,35 +149,79 @@ class Seat:
         self._front.naming = False
         self._host.enter(self, room)
 
-    def publish(self, event: RoomEvent) -> None:
-        spoken = isinstance(event, Message | Action)
-        self.outstanding += spoken
+    def move(self, room: str) -> None:
+        self._host.move(self, room)
 
-        def told(outcome: Outcome, _offset: int) -> None:
-            self.outstanding -= spoken
-            if spoken and outcome is not Outcome.CONFIRMED and not self.leaving:
+    def publish(self, event: RoomEvent) -> None:
+        if not isinstance(event, Message | Action):
+            self._host.publish(self, event, lambda _outcome, _offset: None)
+            return
+        room = self.session.room
+        self.outstanding += 1
+
+        def told(outcome: Outcome, offset: int) -> None:
+            self.outstanding -= 1
+            if self.leaving:
+                pass
+            elif outcome is Outcome.REPEATED:
+                # Its event was delivered already; else it is acknowledged in its place.
+                if offset <= self._host.offset(room):
+                    self.tell(Delivered("", event.text, event.ref, offset))
+            elif outcome is not Outcome.CONFIRMED:
                 certain = outcome is not Outcome.NOT_CONFIRMED
-                self.session.not_delivered(event.text, certain=certain)  # type: ignore[union-attr]
+                self.session.not_delivered(event, certain=certain)
             self._host.resume_speakers()
 
         self._host.publish(self, event, told)
 
-    def people(self) -> list[str]:
-        return self._host.people(self.session.room)
+    def post(self, to: str, text: str, ref: int) -> None:
+        self._host.post(self, to, text, ref)
+
+    def list_people(self, room: str) -> None:
+        self._host.list_people(self, room)
+
+    def list_rooms(self) -> None:
+        self._host.list_rooms(self)
+
+    def show_history(self, count: int | None) -> None:
+        self._host.show_history(self, count)
+
+    def answer(self, item: Told) -> None:
+        """What the session asked for is here."""
+        if not self.leaving:
+            self.tell(item)
+            self.session.answered()
+            self.pump()
+
+    def hand_over(self, heir: Seat) -> None:
+        """The same session goes on in another seat here: this one ends without a word to others."""
+        heir.generation, heir.held_names = self.generation, self.held_names
+        heir.session.room = self.session.room
+        self.tell(Notice("this session goes on in another connection", "replaced"))
+        self._close(CloseReason.REPLACED)
 
     def end(self, reason: CloseReason) -> None:
         """Leave the room and close.  The name is freed when the room knows."""
-        if self.leaving:
-            return
+        if not self.leaving:
+            self._host.depart(self)
+            self._close(reason)
+
+    def _close(self, reason: CloseReason) -> None:
         self.leaving = True
         self._stop_silence()
-        self._host.depart(self)
+        self.connection.send(self._host.owed(self))
         self.session.state = State.ENDED
         self.connection.close(reason, timeout_s=self._host.config.close_timeout_s)
 
     # What the connection brings.
 
     def received(self, data: bytes) -> None:
+        if self._first:
+            self._first = False
+            if data.startswith(b"{"):
+                # A program.  The prompt's line is ended; from here on all is JSON.
+                self.connection.send(b"\n")
+                self._front = JsonFront(max_line_bytes=self._host.config.max_line)
         was_listening = self.session.listening
         self._bytes -= len(data)
         self._front.feed(data)
@@ -182,7 +250,7 @@ class Seat:
         while not self.leaving:
             if not session.listening:
                 return
-            if self.outstanding >= self._host.config.burst or not self._host.admits():
+            if self.outstanding >= self._most_outstanding or not self._host.admits():
                 connection.hold(Hold.OUTBOX)
                 self._host.wait_to_speak(self)
                 return
@@ -200,6 +268,11 @@ class Seat:
                 return
             self._tokens -= 1
             session.handle(command)
+
+    @property
+    def _most_outstanding(self) -> int:
+        config = self._host.config
+        return config.burst if self._front.asks_again else config.refs_kept
 
     def _refill(self) -> float:
         """Seconds until this client may send again; 0 if it may now.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import signal
 import socket
-import time
+import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from gateway import __version__
 from gateway.broker import calls
+from gateway.broker.clock import RedisClock
 from gateway.broker.embedded import EmbeddedServer, EmbeddedServerError, NoServerFound
 from gateway.broker.keys import Keys
 from gateway.broker.presence import Presence
@@ -22,16 +22,23 @@ from gateway.broker.reaper import Reaper
 from gateway.broker.registry import Registry
 from gateway.broker.subscriber import Subscriber, database
 from gateway.chat.events import GatewayId
-from gateway.config import Config
+from gateway.config import Config, SettingsError
+from gateway.drain import drain
 from gateway.fronts.line import LineFront
 from gateway.host import Cluster, Host
 from gateway.hub import Hub
+from gateway.inquiries import Inquiries
 from gateway.net.connection import Connection
 from gateway.net.handoff import Adopter
 from gateway.net.listener import Listener, address_of, bind
+from gateway.net.tls import Certificate
+from gateway.ops.admin import Admin, health, readiness
 from gateway.ops.logs import get_logger
+from gateway.ops.metrics import Metrics
+from gateway.ops.pulse import Pulse, Systemd
 from gateway.rooms import Rooms
 from gateway.seat import Seat
+from gateway.vitals import Parts, Vitals
 
 log = get_logger(__name__)
 
@@ -43,13 +50,15 @@ async def serve(config: Config, *, adopt_fd: int | None = None) -> int:
     hands accepted connections to this one.
     """
     stop = _signals()
-    try:
-        bound = bind(config.host, config.port)
-    except OSError as error:
-        log.error("cannot listen", address=f"{config.host}:{config.port}", error=error.strerror)
+    bound, admin_bound = _bind(config.host, config.port), None
+    if bound and config.admin_port is not None:
+        admin_bound = _bind(config.admin_host, config.admin_port)
+    if not bound or (config.admin_port is not None and not admin_bound):
         return 1
     async with AsyncExitStack() as stack:
         stack.callback(bound.close)
+        if admin_bound:
+            stack.callback(admin_bound.close)
         if not config.redis_url:
             embedded = EmbeddedServer()
             try:
@@ -61,12 +70,23 @@ async def serve(config: Config, *, adopt_fd: int | None = None) -> int:
             log.info(
                 "alone: no --redis-url, so an embedded server was started", redis_url=embedded.url
             )
-            config = replace(config, redis_url=embedded.url)
+            config = replace(config, redis_url=embedded.url, redis_password_file="")
         gateway = Gateway(config)
+        _on_hang_up(gateway.reload, stop)
         try:
+            if admin_bound and not await gateway.open_admin(admin_bound):
+                return 1
             return await gateway.run(bound, adopt_fd, stop)
         finally:
             await gateway.close()
+
+
+def _bind(host: str, port: int) -> socket.socket | None:
+    try:
+        return bind(host, port)
+    except OSError as error:
+        log.error("cannot listen", address=f"{host}:{port}", error=error.strerror)
+        return None
 
 
 def _signals() -> asyncio.Event:
@@ -85,22 +105,39 @@ def _signals() -> asyncio.Event:
     return stop
 
 
+def _on_hang_up(reload: Callable[[], None], stop: asyncio.Event) -> None:
+    """SIGHUP reads again what can be read again; a terminal that was closed ends the gateway."""
+    hung_up = stop.set if sys.stderr and sys.stderr.isatty() else reload
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
+
+
 class Gateway:
     """Everything that one gateway consists of, wired together."""
 
     def __init__(self, config: Config) -> None:
         self.id = GatewayId(secrets.token_hex(4))
         self._config = config
-        self._started_at = time.time()
+        self._certificate = _certificate(config)
         self._client = calls.connect(config)
         keys = Keys(config.namespace, database(config))
         self._own_channel = keys.probes(self.id)
-        self._hub = Hub(window_s=config.flush_window_s)
+        self._vitals = Vitals(config)
+        self._hub = Hub(window_s=config.flush_window_s, on_sent=self._vitals.delivered)
         self._host = Host(config, self.id)
         reader = Reader(self._client, keys, config)
-        self._rooms = Rooms(config, self.id, keys, self._hub, reader, self._host.event)
-        self._publisher = Publisher(self._client, keys, config, self.id, self._rooms.other_log)
         self._registry = Registry(self._client, keys, config, self.id)
+        self._inquiries = Inquiries(reader)
+        self._rooms = Rooms(
+            config,
+            self.id,
+            keys,
+            self._hub,
+            reader,
+            self._registry,
+            self._inquiries,
+            self._host.event,
+        )
+        self._publisher = Publisher(self._client, keys, config, self.id, self._rooms.other_log)
         self._reaper = Reaper(self._client, keys, self._publisher, self._registry)
         self._subscriber = Subscriber(
             config,
@@ -113,7 +150,7 @@ class Gateway:
             keys,
             config,
             self.id,
-            describe=self._describe,
+            describe=self._vitals.describe,
             on_ready=self._ready,
             on_lease_anew=self._host.lease_anew,
             on_dead=self._reaper.reap,
@@ -121,13 +158,38 @@ class Gateway:
         )
         self._rooms.publisher = self._publisher
         self._rooms.subscriber = self._subscriber
-        self._host.cluster = Cluster(self._rooms, self._publisher, self._registry, self._reaper)
-        self._listener = Listener(config, self._adopt)
+        self._host.cluster = Cluster(
+            self._rooms, self._publisher, self._registry, self._reaper, self._inquiries
+        )
+        self._listener = Listener(config, self._adopt, self._certificate)
+        self._clock = RedisClock(self._client)
+        self._systemd = Systemd()
+        self._pulse = Pulse(self._systemd)
+        self._vitals.parts = Parts(
+            self._host,
+            self._hub,
+            self._rooms,
+            self._publisher,
+            self._subscriber,
+            self._presence,
+            self._listener,
+            self._certificate,
+            self._clock,
+            self._pulse,
+        )
+        self._admin = Admin(
+            {
+                "/healthz": health,
+                "/readyz": readiness(self._vitals.why_not_ready),
+                "/metrics": Metrics(self._vitals.metrics).answer,
+            }
+        )
         self._is_ready = asyncio.Event()
 
     async def run(self, bound: socket.socket, adopt_fd: int | None, stop: asyncio.Event) -> int:
         """Serve until ``stop``, then drain.  Returns the exit code."""
         self._subscriber.subscribe([self._own_channel])
+        self._rooms.open_inbox()
         async with asyncio.TaskGroup() as tasks:
             services = [
                 tasks.create_task(service, name=name)
@@ -137,9 +199,13 @@ class Gateway:
                     ("registry", self._registry.run_forever()),
                     ("publisher", self._publisher.run_forever()),
                     ("rooms", self._rooms.run_forever()),
+                    ("inquiries", self._inquiries.run_forever()),
                     ("compare", self._rooms.compare_forever()),
+                    ("report", self._rooms.report_forever()),
                     ("reaper", self._reaper.run_forever()),
                     ("host", self._host.watch_forever()),
+                    ("clock", self._clock.run_forever()),
+                    ("pulse", self._pulse.run_forever()),
                 )
             ]
             code = await self._serve(bound, adopt_fd, stop)
@@ -147,8 +213,25 @@ class Gateway:
                 service.cancel()
         return code
 
+    async def open_admin(self, bound: socket.socket) -> bool:
+        """Answer HTTP on a bound socket; False if that can't be."""
+        try:
+            await self._admin.start(bound)
+        except OSError as error:
+            log.error("cannot listen", address=address_of(bound), error=error.strerror)
+            return False
+        log.info("admin", address=address_of(bound), gateway=self.id)
+        return True
+
+    def reload(self) -> None:
+        """Read the certificate again, if there is one."""
+        if self._certificate:
+            self._certificate.reload()
+
     async def close(self) -> None:
-        """Let go of Redis."""
+        """Let go of everybody outside."""
+        await self._admin.close()
+        self._systemd.close()
         await self._client.aclose()
 
     async def _serve(self, bound: socket.socket, adopt_fd: int | None, stop: asyncio.Event) -> int:
@@ -165,12 +248,17 @@ class Gateway:
             log.error("cannot listen", address=address_of(bound), error=error.strerror)
             return 1
         adopter = self._adopter(adopt_fd, stop)
+        self._vitals.accepting = True
+        self._systemd.ready()
         log.info("ready", address=address_of(bound), gateway=self.id)
         await stopped
+        self._vitals.draining = True
+        self._systemd.stopping()
         log.info("draining", gateway=self.id, connections=self._listener.connections)
-        self._listener.stop()
         if adopter:
             adopter.close()
+        await asyncio.sleep(self._config.drain_delay)
+        self._listener.stop()
         drained = await self._drain()
         log.info("stopped", gateway=self.id, drained=drained)
         return 0 if drained else 1
@@ -187,9 +275,7 @@ class Gateway:
         """End all sessions; True if they were all told, flushed and freed in time."""
         try:
             async with asyncio.timeout(self._config.drain_timeout):
-                self._hub.flush()
-                self._host.drain()
-                await self._host.emptied()
+                await drain(self._host, within_s=self._config.drain_timeout)
                 await self._publisher.drained()
                 await self._registry.drained()
                 await self._registry.bury(self.id)
@@ -214,13 +300,9 @@ class Gateway:
         if ready:
             self._is_ready.set()
 
-    def _describe(self) -> str:
-        """What others can read of this gateway in Redis."""
-        return json.dumps(
-            {
-                "version": __version__,
-                "started_at": round(self._started_at),
-                "connections": self._listener.connections,
-                "rooms": len(self._rooms),
-            }
-        )
+
+def _certificate(config: Config) -> Certificate | None:
+    """Raises ``SettingsError``."""
+    if config.tls_key and not config.tls_cert:
+        raise SettingsError("--tls-key: there is no --tls-cert")
+    return Certificate(config.tls_cert, config.tls_key) if config.tls_cert else None

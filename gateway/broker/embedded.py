@@ -190,8 +190,7 @@ class EmbeddedServer:
         self._data_dir = data_dir
         self._binary = binary
         self._start_timeout_s = start_timeout_s
-        self._process: Process | None = None
-        self._reading: asyncio.Task[None] | None = None  # if there is a process
+        self._running: tuple[Process, asyncio.Task[None]] | None = None  # and its reader
         self._last: deque[str] = deque(maxlen=50)
 
     @property
@@ -201,7 +200,7 @@ class EmbeddedServer:
     @property
     def pid(self) -> int:
         """The server's process; 0 before the start."""
-        return self._process.pid if self._process else 0
+        return self._running[0].pid if self._running else 0
 
     async def start(self) -> None:
         """Return when the server answers; after it ended, start it on the same port again.
@@ -210,39 +209,37 @@ class EmbeddedServer:
         """
         binary = self._binary or find_server()
         for left in reversed(range(1 if self.port else PORT_ATTEMPTS)):
-            port = self.port or _free_port()
             try:
-                await self._start(binary, port)
+                self.port = await self._start(binary, self.port or _free_port())
+                break
             except PortTaken:  # in between
                 if not left:
                     raise
-            else:
-                self.port = port
-                break
 
     async def wait(self) -> str:
         """Wait until the server ends, for whatever reason; return the line that says how."""
-        assert self._process is not None, "not started"
-        code = await self._process.wait()
-        assert self._reading is not None
-        await asyncio.wait({self._reading})
+        assert self._running, "not started"
+        process, reading = self._running
+        code = await process.wait()
+        await asyncio.wait({reading})
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-        return f"Redis (pid {self.pid}) ended {how}, last line: {self._said()}"
+        return f"Redis (pid {process.pid}) ended {how}, last line: {self._said()}"
 
     async def stop(self) -> None:
         """End the server and wait for it.  Idempotent; cancelled, it kills."""
-        if self._process and self._reading:
-            await end(self._process, STOP_TIMEOUT_S)
-            await self._reading
+        if self._running:
+            process, reading = self._running
+            await end(process, STOP_TIMEOUT_S)
+            await reading
 
-    async def _start(self, binary: Path, port: int) -> None:
+    async def _start(self, binary: Path, port: int) -> int:
         with self._directory() as (directory, held):
             arguments = _arguments(port, directory, durable=self._data_dir is not None)
             process = await spawn([str(binary), *arguments], pass_fds=held)
-            self._process = process
             self._last.clear()
             answers, ready = False, asyncio.get_running_loop().create_future()
-            self._reading = asyncio.create_task(self._read(process, ready))
+            reading = asyncio.create_task(self._read(process, ready))
+            self._running = process, reading
             try:
                 async with asyncio.timeout(self._start_timeout_s):
                     # Its own word comes first: on a port not yet bound, the one who
@@ -253,11 +250,12 @@ class EmbeddedServer:
             finally:
                 if not answers:
                     await end(process, 0)
-                    await self._reading
+                    await reading
         if not answers:
             taken = any("Address already in use" in line for line in self._last)
             kind = PortTaken if taken else EmbeddedServerError
             raise kind(f"Redis did not start on 127.0.0.1:{port}: {self._said()}")
+        return port
 
     async def _read(self, process: Process, ready: asyncio.Future[bool]) -> None:
         async for line in lines(process):

@@ -12,6 +12,14 @@ from dataclasses import dataclass
 from gateway.chat.events import GatewayId
 
 
+def inbox(gateway: GatewayId) -> str:
+    """The room in whose log a gateway finds what is for single sessions of it.
+
+    No person can name a room so.
+    """
+    return f"@{gateway}"
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     namespace: str
@@ -24,6 +32,10 @@ class Keys:
 
     def batch(self, room: str, gateway: GatewayId) -> str:
         return f"{self.namespace}:{{room:{room}}}:batch:{gateway}"
+
+    def refs(self, room: str) -> str:
+        """What a session's id is put behind: the key of its refs in the room."""
+        return f"{self.namespace}:{{room:{room}}}:refs:"
 
     def channel(self, room: str) -> str:
         return f"{self.namespace}:{self.database}:room:{room}"
@@ -51,6 +63,10 @@ class Keys:
     @property
     def gateways(self) -> str:
         return f"{self.namespace}:{{registry}}:gateways"
+
+    @property
+    def rooms(self) -> str:
+        return f"{self.namespace}:{{registry}}:rooms"
 
     def holds(self, gateway: GatewayId) -> str:
         return f"{self.namespace}:{{registry}}:holds:{gateway}"

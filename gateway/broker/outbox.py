@@ -17,7 +17,9 @@ from gateway.chat.events import (
     Joined,
     Left,
     Message,
+    Private,
     Renamed,
+    Replaced,
     RoomEvent,
     SessionId,
     encode_event,
@@ -44,6 +46,7 @@ class Verb(enum.StrEnum):
     KEEP = "keep"
     LEAVE = "leave"
     RENAME = "rename"
+    POST = "post"
 
 
 _VERBS: dict[type, Verb] = {
@@ -52,6 +55,8 @@ _VERBS: dict[type, Verb] = {
     Joined: Verb.JOIN,
     Left: Verb.LEAVE,
     Renamed: Verb.RENAME,
+    Private: Verb.POST,
+    Replaced: Verb.POST,
 }
 
 
@@ -60,6 +65,8 @@ class Outcome(enum.Enum):
 
     CONFIRMED = enum.auto()
     """Done.  Its event has an offset now, if it made one."""
+    REPEATED = enum.auto()
+    """The session had said this ref before, at that offset."""
     REFUSED = enum.auto()
     """Redis did nothing: the membership is not held (any more)."""
     NOT_DELIVERED = enum.auto()
@@ -94,6 +101,15 @@ class Operation:
     def member_name(self) -> str:
         """The member's name once this is done."""
         return self.event.new_name if isinstance(self.event, Renamed) else self.event.name
+
+    @property
+    def ref(self) -> int:
+        return getattr(self.event, "ref", 0)
+
+    @property
+    def mortal(self) -> bool:
+        """Whether it has a deadline: what people say does, what they are does not."""
+        return self.verb is Verb.SAY or self.verb is Verb.POST
 
     @property
     def size_bytes(self) -> int:
@@ -202,12 +218,16 @@ class Outbox:
                 budget -= batch.size_bytes
         return batches
 
-    def answered(self, batch: Batch, results: Iterable[int]) -> None:
+    def answered(self, batch: Batch, results: Iterable[bytes]) -> None:
         """Redis applied the batch; ``results`` as in ``scripts/publish.lua``."""
         self._done(batch)
         for operation, result in zip(batch.operations, results, strict=True):
-            outcome = Outcome.CONFIRMED if result else Outcome.REFUSED
-            operation.finish(outcome, max(result, 0))
+            if result.startswith(b"="):
+                operation.finish(Outcome.REPEATED, int(result[1:]))
+            else:
+                offset = int(result)
+                outcome = Outcome.CONFIRMED if offset else Outcome.REFUSED
+                operation.finish(outcome, max(offset, 0))
 
     def failed(self, batch: Batch) -> None:
         """Redis answered with an error: nothing was applied.  To be sent again."""
@@ -230,11 +250,11 @@ class Outbox:
         """
         queue = self._queues[batch.room]
         if batch.epoch == "" and queue.epoch == "":
-            self.answered(batch, [0] * len(batch.operations))
+            self.answered(batch, [b"0"] * len(batch.operations))
             return False
         if queue.unsure:
-            says = [o for o in batch.operations if o.verb is Verb.SAY]
-            rest = [o for o in batch.operations if o.verb is not Verb.SAY]
+            says = [o for o in batch.operations if o.mortal]
+            rest = [o for o in batch.operations if not o.mortal]
             self._put_first(queue, rest)
             self._done(batch)
             for operation in says:
@@ -251,14 +271,14 @@ class Outbox:
         """Tell the senders of what is past its deadline; joins, leaves and renames have none."""
         before = now - self._deadline_s
         for room, queue in list(self._queues.items()):
-            late = [o for o in queue.waiting if o.verb is Verb.SAY and o.submitted_at <= before]
+            late = [o for o in queue.waiting if o.mortal and o.submitted_at <= before]
             if late:
                 gone = set(map(id, late))
                 queue.waiting = deque(o for o in queue.waiting if id(o) not in gone)
                 self.size_bytes -= sum(operation.size_bytes for operation in late)
             unsure = queue.unanswered.operations if queue.unanswered else ()
             for operation in unsure:
-                if operation.verb is Verb.SAY and operation.submitted_at <= before:
+                if operation.mortal and operation.submitted_at <= before:
                     operation.finish(Outcome.NOT_CONFIRMED)
             for operation in late:
                 operation.finish(Outcome.NOT_DELIVERED)

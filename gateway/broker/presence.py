@@ -102,6 +102,7 @@ class Presence:
             keys.gateways,
             keys.names,
             keys.holds(self._gateway),
+            keys.rooms,
         )
         args = (
             self._gateway,

@@ -11,9 +11,10 @@ from redis.exceptions import RedisError
 from gateway.broker.backoff import Backoff
 from gateway.broker.calls import PUBLISH, Call, Unreachable, call
 from gateway.broker.keys import Keys
-from gateway.broker.outbox import Batch, Operation, Outbox
+from gateway.broker.outbox import Batch, Operation, Outbox, Outcome
 from gateway.chat.events import GatewayId
 from gateway.config import Config
+from gateway.ops.histogram import Histogram
 from gateway.ops.logs import get_logger
 
 log = get_logger(__name__)
@@ -39,6 +40,10 @@ class Publisher:
     ) -> None:
         self.outbox = Outbox(batch_bytes=config.batch_bytes, deadline_s=config.publish_deadline)
         self.retries = 0
+        self.submitted = 0
+        self.outcomes = dict.fromkeys(Outcome, 0)
+        self.answered_s = Histogram()
+        """From an operation's submission to Redis's answer."""
         self._client = client
         self._keys = keys
         self._config = config
@@ -49,7 +54,17 @@ class Publisher:
         self._drained.set()
 
     def submit(self, operation: Operation) -> None:
-        operation.submitted_at = asyncio.get_running_loop().time()
+        loop, told = asyncio.get_running_loop(), operation.told
+
+        def counted(outcome: Outcome, offset: int) -> None:
+            self.outcomes[outcome] += 1
+            if outcome not in (Outcome.NOT_DELIVERED, Outcome.NOT_CONFIRMED):
+                self.answered_s.observe(loop.time() - operation.submitted_at)
+            told(outcome, offset)
+
+        operation.told = counted
+        operation.submitted_at = loop.time()
+        self.submitted += 1
         self.outbox.submit(operation)
         self._drained.clear()
         self._wake.set()
@@ -111,7 +126,7 @@ class Publisher:
                 if self.outbox.other_log(batch):
                     self._on_other_log(batch.room)
             else:
-                self.outbox.answered(batch, map(int, reply.split()))
+                self.outbox.answered(batch, reply.split())
         self._wake.set()
         return good
 
@@ -126,6 +141,9 @@ class Publisher:
             config.history_length,
             config.retention_s,
             config.batch_memory_s,
+            self._keys.refs(batch.room),
+            config.refs_kept,
+            config.refs_s,
         ]
         for operation in batch.operations:
             holder = operation.holder
@@ -135,6 +153,7 @@ class Publisher:
                 holder.gateway,
                 holder.generation,
                 operation.member_name,
+                operation.ref,
                 operation.body,
             )
         keys = (*self._keys.room(batch.room), self._keys.batch(batch.room, self._gateway))

@@ -18,12 +18,17 @@ from gateway.config import Config
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of one room.  ``epoch`` '' and ``offset`` 0 if nothing is known."""
+    """What is asked of one room.  ``epoch`` '' and ``offset`` 0 if nothing is known.
+
+    ``create`` makes the room's log if there is none; else its snapshot's epoch is ''.
+    """
 
     room: str
-    epoch: str
-    offset: int
+    epoch: str = ""
+    offset: int = 0
     members: bool = False
+    history: int = 0
+    create: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +77,9 @@ class Reader:
             question.epoch,
             question.offset,
             config.replay_events,
-            config.history,
+            question.history,
             config.retention_s,
-            secrets.token_hex(4),
+            secrets.token_hex(4) if question.create else "",
             "1" if question.members else "0",
         )
         return Call(SYNC, self._keys.room(question.room), args)

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from gateway.broker.backoff import Backoff
 from gateway.broker.calls import Unreachable
-from gateway.broker.keys import Keys
+from gateway.broker.keys import Keys, inbox
 from gateway.broker.outbox import Operation, Outcome
 from gateway.broker.publisher import Publisher
 from gateway.broker.reader import parse_member
@@ -77,6 +77,7 @@ class Reaper:
                 held,
             )
         await self._registry.bury(gateway)
+        await self._client.unlink(*self._keys.room(inbox(gateway)))
         log.warning("reaped", dead=gateway, memberships=ended, names=len(held))
 
     async def _held(self, gateway: GatewayId) -> list[Ghost]:
@@ -112,6 +113,7 @@ class Reaper:
                 ),
                 lost,
             )
+            self._registry.set_people(room, len(found) - len(lost))
         return len(lost)
 
 

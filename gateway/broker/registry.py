@@ -28,9 +28,15 @@ _CALL_OPERATIONS = 500
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The name is the session's; its memberships carry this generation."""
+    """The name is the session's; its memberships carry this generation.
+
+    ``before`` is the gateway on which the same session held it until now, in
+    ``room``, where it stays; both are '' if it did not.
+    """
 
     generation: int
+    before: GatewayId
+    room: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,28 @@ class Ghost:
     name: str
 
 
-Answer = Granted | Taken | Ghost
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Who holds the name, on a living gateway."""
+
+    holder: Holder
+    room: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Nobody holds the name."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomCounts:
+    """Rooms and how many people are in each, biggest first."""
+
+    rooms: tuple[tuple[str, int], ...]
+
+
+Answer = Granted | Taken | Ghost | Found | Absent | RoomCounts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +99,7 @@ class Registry:
         self._keys = keys
         self._config = config
         self._gateway = gateway
+        self._nobody = Holder(gateway, SessionId(""), 0)
         self._waiting: deque[_Request] = deque()
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
@@ -100,6 +128,20 @@ class Registry:
     ) -> None:
         """Free the name, if exactly ``holder`` has it."""
         self._submit(_Request("release", folded, holder, "", "", answered))
+
+    def find(self, folded: str, answered: Callable[[Answer], None]) -> None:
+        """Ask who holds a name: ``Found`` or ``Absent``."""
+        self._submit(_Request("find", folded, self._nobody, "", "", answered))
+
+    def rooms(self, most: int, answered: Callable[[Answer], None]) -> None:
+        """Ask for the ``most`` biggest rooms: ``RoomCounts``."""
+        holder = Holder(self._gateway, SessionId(""), most)
+        self._submit(_Request("rooms", "", holder, "", "", answered))
+
+    def set_people(self, room: str, people: int) -> None:
+        """Let everybody know how many are in a room."""
+        holder = Holder(self._gateway, SessionId(""), people)
+        self._submit(_Request("people", "", holder, room, "", None))
 
     async def bury(self, gateway: GatewayId) -> None:
         """End a gateway's lease.  Raises one of ``Unreachable``."""
@@ -170,18 +212,28 @@ class Registry:
                 request.room,
                 request.name,
             )
-        return Call(REGISTRY, (keys.names, keys.clock, keys.beats, keys.holds(gateway)), args)
+        return Call(
+            REGISTRY, (keys.names, keys.clock, keys.beats, keys.holds(gateway), keys.rooms), args
+        )
 
 
 def _answer(folded: str, reply: bytes) -> Answer:
     verdict, _, rest = reply.partition(b" ")
     match verdict:
         case b"ok":
-            return Granted(int(rest))
+            generation, before, room = f"{rest.decode()} ".split(" ")[:3]
+            return Granted(int(generation), GatewayId(before), room)
         case b"taken":
             return Taken()
         case b"ghost":
             return Ghost(folded, *parse_record(rest))
+        case b"found":
+            return Found(*parse_record(rest))
+        case b"absent":
+            return Absent()
+        case b"rooms":
+            words = rest.decode().split()
+            return RoomCounts(tuple(zip(words[::2], map(int, words[1::2]), strict=True)))
     raise ValueError(f"unexpected answer of registry.lua: {reply!r}")
 
 

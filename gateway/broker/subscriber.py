@@ -18,7 +18,7 @@ import hiredis
 from redis.asyncio import ConnectionPool, SSLConnection, UnixDomainSocketConnection
 
 from gateway.broker.backoff import Backoff
-from gateway.broker.calls import keepalive_options
+from gateway.broker.calls import PasswordFile, keepalive_options
 from gateway.config import Config
 from gateway.ops.logs import get_logger
 
@@ -182,13 +182,17 @@ def database(config: Config) -> int:
 
 
 def handshake(config: Config) -> list[tuple[str, ...]]:
-    """What is said first on a connection of our own."""
+    """What is said first on a connection of our own.
+
+    Raises ``OSError`` if a password file can't be read any more.
+    """
     _, options = _connection_options(config)
-    commands: list[tuple[str, ...]] = []
+    user = options.get("username") or ""
+    if config.redis_password_file:
+        return [("AUTH", *PasswordFile(user, config.redis_password_file).get_credentials())]
     if options.get("password"):
-        user = (options["username"],) if options.get("username") else ()
-        commands.append(("AUTH", *user, options["password"]))
-    return commands
+        return [("AUTH", *filter(None, (user, options["password"])))]
+    return []
 
 
 async def open_link(config: Config, protocol: Callable[[], _Link]) -> _Link:

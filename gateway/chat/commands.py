@@ -13,19 +13,39 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Say ``text`` to the room."""
+    """Say ``text`` to the room; ``ref`` is how a program counts its lines, 0 for none."""
 
     text: str
+    ref: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Help:
-    word: str
+class Me:
+    """Say what one does."""
+
+    text: str
+    ref: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
-    """Ask who is in the room."""
+class Msg:
+    """Tell ``text`` to one person only."""
+
+    to: str
+    text: str
+    ref: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Leave the room for another one."""
+
+    room: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Go back to the lobby."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +54,37 @@ class Nick:
 
 
 @dataclass(frozen=True, slots=True)
+class Who:
+    """Ask who is in a room; '' is the one that one is in."""
+
+    room: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """Ask which rooms there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Ask for the last ``count`` lines, as typed; '' for as many as on joining."""
+
+    count: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    word: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Quit:
     """Leave, and end the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Ask for a sign of life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +103,46 @@ class GiveName:
 
 
 @dataclass(frozen=True, slots=True)
+class Hello:
+    """A program's first line: who it is, and where it was.
+
+    ``secret`` '' asks for a session that can't be resumed.  ``after`` is the last
+    offset that it has of the log called ``epoch``, or None.
+    """
+
+    name: str
+    room: str
+    secret: str = ""
+    epoch: str = ""
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
-    """Input that could not be taken: ``text`` tells the client why."""
+    """Input that could not be taken: ``text`` tells the client why, ``code`` a program."""
 
     text: str
+    code: str = "bad_request"
 
 
-Command = Say | Help | Who | Nick | Quit | Unknown | GiveName | Problem
+Command = (
+    Say
+    | Me
+    | Msg
+    | Join
+    | Leave
+    | Nick
+    | Who
+    | Rooms
+    | History
+    | Help
+    | Quit
+    | Ping
+    | Unknown
+    | GiveName
+    | Hello
+    | Problem
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +158,21 @@ class Row:
     make: Callable[[str], Command]
 
 
+def _msg(rest: str) -> Msg:
+    to, _, text = rest.partition(" ")
+    return Msg(to, text.strip())
+
+
 TABLE: tuple[Row, ...] = (
+    Row("me", "TEXT", "say what you do: ** NAME TEXT", Me),
+    Row("msg", "NAME TEXT", "tell one person only, in whatever room", _msg),
     Row("nick", "NAME", "change your name", Nick),
-    Row("who", "", "list everybody in this room", lambda _: Who()),
-    Row("help", "[COMMAND]", "list the commands, or explain one", lambda rest: Help(rest)),
+    Row("join", "ROOM", "leave this room for another one", Join),
+    Row("leave", "", "go back to the lobby", lambda _: Leave()),
+    Row("rooms", "", "list the rooms and how many people are in each", lambda _: Rooms()),
+    Row("who", "[ROOM]", "list everybody in this room, or in another one", Who),
+    Row("history", "[N]", "show the last lines of this room", History),
+    Row("help", "[COMMAND]", "list the commands, or explain one", Help),
     Row("quit", "", "leave the chat", lambda _: Quit()),
 )
 

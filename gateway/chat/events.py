@@ -23,16 +23,18 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", tag=str.lower):
     name: str
 
 
-class Message(Event, frozen=True):
-    """``NAME: TEXT``"""
+class Message(Event, frozen=True, omit_defaults=True):
+    """``NAME: TEXT``; ``ref`` is how its sender counts it, 0 if it does not."""
 
     text: str
+    ref: int = 0
 
 
-class Action(Event, frozen=True):
+class Action(Event, frozen=True, omit_defaults=True):
     """``** NAME TEXT``"""
 
     text: str
+    ref: int = 0
 
 
 class Joined(Event, frozen=True):
@@ -49,7 +51,22 @@ class Renamed(Event, frozen=True):
     new_name: str
 
 
-RoomEvent = Message | Action | Joined | Left | Renamed
+class Private(Event, frozen=True, omit_defaults=True):
+    """``NAME (private): TEXT`` to one session, in the log of that session's gateway."""
+
+    to_session: SessionId
+    to: str
+    text: str
+    ref: int = 0
+
+
+class Replaced(Event, frozen=True):
+    """The session went on elsewhere; in the log of the gateway that had it."""
+
+    generation: int
+
+
+RoomEvent = Message | Action | Joined | Left | Renamed | Private | Replaced
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -71,30 +88,74 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """One line from the server to one person: ``* TEXT``."""
+    """One line from the server to one person: ``* TEXT``.
+
+    ``code`` is there for programs if something was refused, and stays the
+    same when the text changes; ``ref`` is then the line that it is about.
+    """
 
     text: str
+    code: str = ""
+    ref: int = 0
 
 
 class Said(msgspec.Struct, frozen=True):
     """One line of a room's history."""
 
-    at_ms: int
-    event: Message | Action
+    room: str
+    envelope: Envelope
 
 
 class Welcome(msgspec.Struct, frozen=True):
     """What a person is shown on becoming a member of a room.
 
-    ``people`` counts everybody in the room, the newcomer included; ``names``
-    holds their names unless they are too many to list.
+    What happens after ``offset`` follows.  ``people`` counts everybody in the
+    room, the newcomer included; ``names`` holds their names unless they are
+    too many to list.
     """
 
     name: str
     room: str
+    epoch: str
+    offset: int
     people: int
     names: Sequence[str]
     history: Sequence[Said]
+
+
+class People(msgspec.Struct, frozen=True):
+    """Who is in a room: the answer to ``/who``."""
+
+    room: str
+    names: Sequence[str]
+
+
+class RoomList(msgspec.Struct, frozen=True):
+    """Rooms and how many people are in each: the answer to ``/rooms``."""
+
+    rooms: Sequence[tuple[str, int]]
+
+
+class History(msgspec.Struct, frozen=True):
+    """What was said in the room, oldest first: the answer to ``/history``."""
+
+    lines: Sequence[Said]
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """Something of this person has its place in a log.
+
+    ``to`` is who got it if it was private, '' if it went to the room.
+    """
+
+    to: str
+    text: str
+    ref: int
+    offset: int
+
+
+class Pong(msgspec.Struct, frozen=True):
+    """The answer to a ping."""
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -112,7 +173,18 @@ class NamePrompt(msgspec.Struct, frozen=True):
     """The question for a name: the first thing that a line client sees."""
 
 
-Told = Notice | Welcome | Summary | Missed | NamePrompt
+Told = (
+    Notice
+    | Welcome
+    | People
+    | RoomList
+    | History
+    | Delivered
+    | Pong
+    | Summary
+    | Missed
+    | NamePrompt
+)
 """What a front must be able to say to one person, besides room events."""
 
 

@@ -13,16 +13,18 @@ from typing import Any, Protocol
 from gateway.chat import commands
 from gateway.chat.commands import Command
 from gateway.chat.events import (
+    Action,
     Message,
     NamePrompt,
     Notice,
+    Pong,
     Renamed,
     RoomEvent,
     SessionId,
     Told,
 )
 from gateway.chat.reasons import CloseReason
-from gateway.chat.text import NameRefused, check_name
+from gateway.chat.text import NameRefused, RoomRefused, check_name, check_room
 
 
 class Desk(Protocol):
@@ -31,17 +33,32 @@ class Desk(Protocol):
     def tell(self, item: Told) -> None:
         """Send something to this person only."""
 
+    def greet(self, hello: commands.Hello) -> None:
+        """Be the session of that secret, and go on from where it was."""
+
     def claim(self, name: str) -> None:
         """Ask for a name.  Answered by ``granted`` or ``taken``."""
 
     def enter(self, room: str) -> None:
-        """Ask for membership of the session's first room.  Answered by ``joined``."""
+        """Ask for membership of a room.  Answered by ``joined``."""
+
+    def move(self, room: str) -> None:
+        """Leave the room, and have the name follow to another one.  Answered by ``granted``."""
 
     def publish(self, event: RoomEvent) -> None:
         """Say an event to the room.  A ``Renamed`` is answered by ``renamed``."""
 
-    def people(self) -> list[str]:
-        """Who is in the room, on all gateways."""
+    def post(self, to: str, text: str, ref: int) -> None:
+        """Tell one person only.  Answered by ``answered``, after this person was told."""
+
+    def list_people(self, room: str) -> None:
+        """Tell who is in a room, on all gateways.  Answered by ``answered``."""
+
+    def list_rooms(self) -> None:
+        """Tell which rooms there are.  Answered by ``answered``."""
+
+    def show_history(self, count: int | None) -> None:
+        """Tell the room's last lines.  Answered by ``answered``."""
 
     def end(self, reason: CloseReason) -> None:
         """Leave the room if need be, flush and close."""
@@ -53,21 +70,26 @@ class State(enum.Enum):
     JOINING = enum.auto()
     MEMBER = enum.auto()
     RENAMING = enum.auto()
+    MOVING = enum.auto()
+    """The membership of the old room is being ended."""
+    ASKING = enum.auto()
+    """A member who waits for an answer."""
     ENDED = enum.auto()
 
 
 class Session:
     """One person's stay.  ``listening`` says whether the next command can be handled."""
 
-    __slots__ = ("_desk", "id", "name", "room", "state", "wish")
+    __slots__ = ("_desk", "_lobby", "id", "name", "room", "state", "wish")
 
-    def __init__(self, id: SessionId, room: str, desk: Desk) -> None:
+    def __init__(self, id: SessionId, lobby: str, desk: Desk) -> None:
         self.id = id
         self.name = ""
-        self.room = room
+        self.room = lobby
         self.state = State.NAMING
         self.wish = ""
         """The new name, while the room is being told of it."""
+        self._lobby = lobby
         self._desk = desk
 
     @property
@@ -76,8 +98,8 @@ class Session:
 
     @property
     def present(self) -> bool:
-        """Asked for membership and did not end: others may know of this session."""
-        return self.state in (State.JOINING, State.MEMBER, State.RENAMING)
+        """Asked for membership and did not leave: the room may know of this session."""
+        return self.state in (State.JOINING, State.MEMBER, State.RENAMING, State.ASKING)
 
     def start(self) -> None:
         self._desk.tell(NamePrompt())
@@ -100,7 +122,7 @@ class Session:
 
     def taken(self, name: str) -> None:
         """The name that was claimed is somebody else's."""
-        self._desk.tell(Notice(f"{name} is taken, choose another name"))
+        self._refuse(f"{name} is taken, choose another name", "name_taken")
         if self.state is State.RENAMING:
             self.state = State.MEMBER
         else:
@@ -115,6 +137,11 @@ class Session:
         self.name, self.wish = name, ""
         self.state = State.MEMBER
 
+    def answered(self) -> None:
+        """What was asked for has been told."""
+        if self.state is State.ASKING:
+            self.state = State.MEMBER
+
     def evicted(self, id: SessionId) -> None:
         """The membership was ended from elsewhere: this gateway was taken for dead.
 
@@ -125,9 +152,11 @@ class Session:
         self._desk.tell(Notice("this gateway was cut off for a while, joining again"))
         self._desk.claim(self.name)
 
-    def not_delivered(self, text: str, *, certain: bool) -> None:
+    def not_delivered(self, event: RoomEvent, *, certain: bool) -> None:
         """A line is past its deadline; ``certain`` if it never reached the room."""
-        self._desk.tell(Notice(f"not {'delivered' if certain else 'confirmed'}: {text}"))
+        word = "delivered" if certain else "confirmed"
+        text, ref = getattr(event, "text", ""), getattr(event, "ref", 0)
+        self._desk.tell(Notice(f"not {word}: {text}", f"not_{word}", ref))
 
     # What commands do.
 
@@ -135,30 +164,87 @@ class Session:
         try:
             name = check_name(command.name)
         except NameRefused as error:
-            self._desk.tell(Notice(str(error)))
+            self._refuse(str(error), "name_refused")
             self._ask_again()
             return
         self.state = State.CLAIMING
         self._desk.claim(name)
 
+    def _hello(self, hello: commands.Hello) -> None:
+        try:
+            self.room = check_room(hello.room) if hello.room else self._lobby
+        except RoomRefused as error:
+            self._refuse(str(error), "room_refused")
+            self._ask_again()
+            return
+        self._desk.greet(hello)
+        self._give_name(commands.GiveName(hello.name))
+
     def _say(self, command: commands.Say) -> None:
-        self._desk.publish(Message(self.id, self.name, command.text))
+        self._desk.publish(Message(self.id, self.name, command.text, command.ref))
+
+    def _me(self, command: commands.Me) -> None:
+        if not command.text:
+            self._refuse("what do you do? /me TEXT", "bad_request")
+            return
+        self._desk.publish(Action(self.id, self.name, command.text, command.ref))
+
+    def _msg(self, command: commands.Msg) -> None:
+        if not command.to or not command.text:
+            self._refuse("to whom, and what? /msg NAME TEXT", "bad_request", command.ref)
+            return
+        self.state = State.ASKING
+        self._desk.post(command.to, command.text, command.ref)
+
+    def _join(self, command: commands.Join) -> None:
+        try:
+            room = check_room(command.room)
+        except RoomRefused as error:
+            self._refuse(str(error), "room_refused")
+            return
+        self._go(room)
+
+    def _leave(self, _command: commands.Leave) -> None:
+        self._go(self._lobby)
+
+    def _go(self, room: str) -> None:
+        if room == self.room:
+            self._refuse(f"you are in {room} already", "room_refused")
+            return
+        self.state = State.MOVING
+        self._desk.move(room)
 
     def _nick(self, command: commands.Nick) -> None:
         try:
             name = check_name(command.name)
         except NameRefused as error:
-            self._desk.tell(Notice(str(error)))
+            self._refuse(str(error), "name_refused")
             return
         if name == self.name:
-            self._desk.tell(Notice(f"you are {name} already"))
+            self._refuse(f"you are {name} already", "name_refused")
             return
         self.state = State.RENAMING
         self._desk.claim(name)
 
-    def _who(self, _command: commands.Who) -> None:
-        people = self._desk.people()
-        self._desk.tell(Notice(f"{len(people)} here: {', '.join(people)}"))
+    def _who(self, command: commands.Who) -> None:
+        try:
+            room = check_room(command.room) if command.room else self.room
+        except RoomRefused as error:
+            self._refuse(str(error), "room_refused")
+            return
+        self.state = State.ASKING
+        self._desk.list_people(room)
+
+    def _rooms(self, _command: commands.Rooms) -> None:
+        self.state = State.ASKING
+        self._desk.list_rooms()
+
+    def _history(self, command: commands.History) -> None:
+        if command.count and not (command.count.isascii() and command.count.isdigit()):
+            self._refuse("how many lines? /history N", "bad_request")
+            return
+        self.state = State.ASKING
+        self._desk.show_history(int(command.count[:6]) if command.count else None)
 
     def _help(self, command: commands.Help) -> None:
         self._desk.tell(Notice("\n".join(commands.help_lines(command.word))))
@@ -167,14 +253,20 @@ class Session:
         self._desk.tell(Notice("bye"))
         self._desk.end(CloseReason.QUIT)
 
+    def _ping(self, _command: commands.Ping) -> None:
+        self._desk.tell(Pong())
+
     def _unknown(self, command: commands.Unknown) -> None:
         hint = f", did you mean /{command.nearest}?" if command.nearest else ""
         self._desk.tell(Notice(f"unknown command: /{command.word}{hint}"))
 
     def _problem(self, problem: commands.Problem) -> None:
-        self._desk.tell(Notice(problem.text))
+        self._refuse(problem.text, problem.code)
         if self.state is State.NAMING:
             self._desk.tell(NamePrompt())
+
+    def _refuse(self, text: str, code: str, ref: int = 0) -> None:
+        self._desk.tell(Notice(text, code, ref))
 
     def _ask_again(self) -> None:
         self.state = State.NAMING
@@ -183,11 +275,19 @@ class Session:
 
 _ACTIONS: dict[type, Callable[[Session, Any], None]] = {
     commands.GiveName: Session._give_name,
+    commands.Hello: Session._hello,
     commands.Say: Session._say,
+    commands.Me: Session._me,
+    commands.Msg: Session._msg,
+    commands.Join: Session._join,
+    commands.Leave: Session._leave,
     commands.Nick: Session._nick,
     commands.Who: Session._who,
+    commands.Rooms: Session._rooms,
+    commands.History: Session._history,
     commands.Help: Session._help,
     commands.Quit: Session._quit,
+    commands.Ping: Session._ping,
     commands.Unknown: Session._unknown,
     commands.Problem: Session._problem,
 }

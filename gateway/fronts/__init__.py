@@ -16,11 +16,14 @@ from gateway.chat.events import Envelope, Told
 class Encoding(Protocol):
     """Turns what a client is sent into bytes.  Stateless; one object for all who share it."""
 
-    def encode(self, item: Envelope | Told) -> bytes:
-        """For everybody but the one whose doing it is; b'' for what need not be said."""
+    def encode(self, item: Envelope | Told, room: str = "") -> bytes:
+        """For everybody but the one whose doing it is; b'' for what need not be said.
+
+        ``room`` is the one where it happened.
+        """
         ...
 
-    def encode_own(self, envelope: Envelope) -> bytes:
+    def encode_own(self, envelope: Envelope, room: str = "") -> bytes:
         """For the one whose doing it is, in the place of the event."""
         ...
 
@@ -30,6 +33,9 @@ class Front(Protocol):
 
     naming: bool
     """True while the next line answers the name prompt."""
+
+    asks_again: bool
+    """Whether a refused name is asked for again.  A program is told why, and closed."""
 
     @property
     def encoding(self) -> Encoding:

@@ -14,20 +14,28 @@ from typing import Any
 from gateway.chat.commands import Command, GiveName, Problem, parse
 from gateway.chat.events import (
     Action,
+    Delivered,
     Envelope,
+    History,
     Joined,
     Left,
     Message,
     Missed,
     NamePrompt,
     Notice,
+    People,
+    Pong,
+    Private,
     Renamed,
+    Replaced,
+    RoomList,
     Said,
     Summary,
     Told,
     Welcome,
 )
 from gateway.chat.text import clean_line
+from gateway.fronts.framing import LineBuffer, LineTooLong
 from gateway.fronts.telnet import TelnetFilter
 
 _UNENDED_NAME_S = 1.0
@@ -42,12 +50,12 @@ class LineEncoding:
     def __init__(self, end: str) -> None:
         self.end = end
 
-    def encode(self, item: Envelope | Told) -> bytes:
+    def encode(self, item: Envelope | Told, room: str = "") -> bytes:
         """The line or lines for ``item``, each with its end; the name prompt has none."""
         what = item.event if type(item) is Envelope else item
         return _WRITERS[type(what)](what, self.end).encode()
 
-    def encode_own(self, envelope: Envelope) -> bytes:
+    def encode_own(self, envelope: Envelope, room: str = "") -> bytes:
         """Only a new name: what one said stands on one's screen, and joining has a welcome."""
         if isinstance(envelope.event, Renamed):
             return f"* you are now known as {envelope.event.new_name}{self.end}".encode()
@@ -68,14 +76,34 @@ def _summary(summary: Summary, end: str) -> str:
 
 
 def _said(said: Said) -> str:
-    at = datetime.fromtimestamp(said.at_ms / 1000, UTC)
-    return f"{at:%H:%M} {_WRITERS[type(said.event)](said.event, '')}"
+    envelope = said.envelope
+    at = datetime.fromtimestamp(envelope.at_ms / 1000, UTC)
+    return f"{at:%H:%M} {_WRITERS[type(envelope.event)](envelope.event, '')}"
+
+
+def _history(history: History, end: str) -> str:
+    return _starred([_last(len(history.lines)), *map(_said, history.lines)], end)
+
+
+def _last(count: int) -> str:
+    if not count:
+        return "nothing was said here"
+    return f"last {count} lines:" if count > 1 else "last line:"
+
+
+def _rooms(found: RoomList, end: str) -> str:
+    return _starred([f"{people:>5} in {room}" for room, people in found.rooms], end)
+
+
+def _people(found: People, end: str) -> str:
+    count, names = len(found.names), ", ".join(found.names)
+    return _starred([f"{count} in {found.room}: {names}".removesuffix(": ")], end)
 
 
 def _welcome(welcome: Welcome, end: str) -> str:
     lines = [f"welcome to {welcome.room}, {welcome.name}; /help lists the commands"]
     if welcome.history:
-        lines.append(f"last {len(welcome.history)} lines:")
+        lines.append(_last(len(welcome.history)))
         lines.extend(map(_said, welcome.history))
     if welcome.people <= 1:
         lines.append("you are alone here")
@@ -92,11 +120,18 @@ _WRITERS: dict[type, Callable[[Any, str], str]] = {
     Joined: lambda joined, end: f"{joined.name} joined the chat{end}",
     Left: lambda left, end: f"{left.name} has left the chat{end}",
     Renamed: lambda renamed, end: f"{renamed.name} is now known as {renamed.new_name}{end}",
+    Private: lambda private, end: f"{private.name} (private): {private.text}{end}",
+    Replaced: lambda _, __: "",  # the gateway's own business
     Notice: lambda notice, end: _starred(notice.text.split("\n"), end),
     Summary: _summary,
     Missed: lambda _, end: f"* some messages were missed{end}",
     NamePrompt: lambda _, __: "Enter your name: ",
     Welcome: _welcome,
+    People: _people,
+    RoomList: _rooms,
+    History: _history,
+    Delivered: lambda done, end: f"* to {done.to}: {done.text}{end}" if done.to else "",
+    Pong: lambda _, end: f"* pong{end}",
     type(None): lambda _, __: "",  # an event that only a newer version knows
 }
 
@@ -117,44 +152,28 @@ class _Ends(Enum):
 class LineFront:
     """Reads lines for one connection.
 
-    Holds at most a line of ``max_line_bytes`` and the last read, if ``next``
-    is asked until it gives None before more is fed.  ``detect_unended`` is
-    for clients that send no line ends at all (``--framing auto``).
+    ``detect_unended`` is for clients that send no line ends at all
+    (``--framing auto``).
     """
 
-    __slots__ = (
-        "_buffer",
-        "_dropping",
-        "_encoding",
-        "_ends",
-        "_max_line_bytes",
-        "_scanned",
-        "_telnet",
-        "naming",
-    )
+    __slots__ = ("_ends", "_lines", "_max_line_bytes", "_telnet", "encoding", "naming")
+
+    asks_again = True
 
     def __init__(self, *, max_line_bytes: int, detect_unended: bool) -> None:
         self.naming = True
+        self.encoding = LF
+        """``LF`` until the client sends a CRLF, ``CRLF`` from then on."""
         self._max_line_bytes = max_line_bytes
         self._telnet = TelnetFilter()
-        self._encoding = LF
+        self._lines = LineBuffer(max_line_bytes)
         self._ends = _Ends.UNKNOWN if detect_unended else _Ends.SENT
-        # What came and was not asked for.  Its first _scanned bytes hold no line end.
-        self._buffer = bytearray()
-        self._scanned = 0
-        # Whether the line that the buffer starts with is too long, as its sender was told.
-        self._dropping = False
-
-    @property
-    def encoding(self) -> LineEncoding:
-        """``LF`` until the client sends a CRLF, ``CRLF`` from then on."""
-        return self._encoding
 
     @property
     def silence_s(self) -> float | None:
         if self._ends is _Ends.DOUBTED:
             return _UNENDED_NAME_S
-        if self._ends is _Ends.NONE and self._pending():
+        if self._ends is _Ends.NONE and self._lines.pending:
             return _UNENDED_LINE_S
         return None
 
@@ -162,10 +181,9 @@ class LineFront:
         text = self._telnet.feed(data)
         if not text:
             return
-        before = len(self._buffer)
-        self._buffer += text
-        if self._encoding is LF and self._buffer.find(b"\r\n", max(before - 1, 0)) >= 0:
-            self._encoding = CRLF
+        self._lines.feed(text)
+        if self._lines.crlf:
+            self.encoding = CRLF
         if self._ends is _Ends.SENT:
             return
         if b"\n" in text:
@@ -177,56 +195,28 @@ class LineFront:
 
     def next(self) -> Command | None:
         """The next line's command; blank lines count only as answers to the name prompt."""
-        buffer = self._buffer
-        while (end := buffer.find(b"\n", self._scanned)) >= 0:
-            line = buffer[:end]
-            # Moves the buffer's start, not its bytes: many lines in one read stay cheap.
-            del buffer[: end + 1]
-            self._scanned = 0
-            if self._dropping:
-                self._dropping = False
-            elif (command := self._command(line)) is not None:
-                return command
-        over = not self._dropping and self._too_long(buffer)
-        if over:
-            self._dropping = True
-        if self._dropping:
-            # The last byte stays: it may be the CR of a CRLF.
-            del buffer[:-1]
-        self._scanned = len(buffer)
-        return self._too_long_problem() if over else None
+        while True:
+            try:
+                line = self._lines.next()
+                if line is None:
+                    return None
+                text = clean_line(line.decode())
+            except LineTooLong:
+                return Problem(
+                    f"line too long (over {self._max_line_bytes} bytes), not sent", "too_long"
+                )
+            except UnicodeDecodeError:
+                return Problem("that line was not UTF-8, not sent")
+            if self.naming:
+                return GiveName(text)
+            if text:
+                return parse(text)
 
     def silence(self) -> None:
         if self.silence_s is not None:
             self._ends = _Ends.NONE
-            self._end_line()
+            self._lines.end_line()
 
     def eof(self) -> None:
         self._ends = _Ends.SENT
-        self._end_line()
-
-    def _pending(self) -> bool:
-        """Whether the last bytes are a line without its end."""
-        return bool(self._buffer) and not self._buffer.endswith(b"\n")
-
-    def _end_line(self) -> None:
-        if self._pending():
-            self._buffer += b"\n"
-
-    def _command(self, line: bytearray) -> Command | None:
-        """What ``line`` asks for; None for a blank one.  May still end in a CR."""
-        if self._too_long(line):
-            return self._too_long_problem()
-        try:
-            text = clean_line(line.removesuffix(b"\r").decode())
-        except UnicodeDecodeError:
-            return Problem("that line was not UTF-8, not sent")
-        if self.naming:
-            return GiveName(text)
-        return parse(text) if text else None
-
-    def _too_long(self, line: bytearray) -> bool:
-        return len(line) - line.endswith(b"\r") > self._max_line_bytes
-
-    def _too_long_problem(self) -> Problem:
-        return Problem(f"line too long (over {self._max_line_bytes} bytes), not sent")
+        self._lines.end_line()

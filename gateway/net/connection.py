@@ -53,9 +53,12 @@ class Connection(asyncio.BufferedProtocol):
         "_held",
         "_sendq_bytes",
         "_transport",
+        "opened_at",
         "peer",
         "reason",
+        "received_bytes",
         "receiver",
+        "sent_bytes",
         "stalled_since",
     )
 
@@ -65,15 +68,29 @@ class Connection(asyncio.BufferedProtocol):
         self.reason: CloseReason | None = None
         self.stalled_since: float | None = None
         """When the kernel stopped taking our bytes, in the loop's time, or None."""
+        self.opened_at = 0.0
+        """In the loop's time."""
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        """Sent or in the SendQ."""
         self._transport: asyncio.Transport | None = None
         self._sendq_bytes = sendq_bytes
         self._held = Hold.NONE
         self._close_timer: asyncio.TimerHandle | None = None
 
+    @property
+    def sendq_bytes(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        # Those of all who read are 0, which is known without asking.
+        if self.stalled_since is None or self._transport is None:
+            return 0
+        return self._transport.get_write_buffer_size()
+
     # Called by the loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.opened_at = asyncio.get_running_loop().time()
         # pause_writing() tells that a client stopped reading; nobody waits for it.
         self._transport.set_write_buffer_limits(high=0)
 
@@ -81,13 +98,15 @@ class Connection(asyncio.BufferedProtocol):
         return _read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        self.received_bytes += nbytes
         if self.reason is None:
             self.receiver.received(bytes(_read_buffer[:nbytes]))
 
     def eof_received(self) -> bool:
         if self.reason is None:
             self.receiver.hung_up()
-        return True  # the receiver closes when it is done
+        # The receiver closes when it is done; but TLS has no half-closed connections.
+        return self._transport is not None and not self._transport.get_extra_info("ssl_object")
 
     def pause_writing(self) -> None:
         if self.stalled_since is None:
@@ -112,6 +131,7 @@ class Connection(asyncio.BufferedProtocol):
         if transport is None or self.reason is not None:
             return
         transport.write(data)
+        self.sent_bytes += len(data)
         if transport.get_write_buffer_size() > self._sendq_bytes:
             self.abort(CloseReason.SENDQ_FULL)
 

@@ -1,7 +1,9 @@
 """Takes connections: from a listening socket, or handed over by another process.
 
 Admits as many as configured; more are told so and closed.  Out of file
-descriptors, it rests instead of spinning.  Knows nothing of what is said.
+descriptors, it rests instead of spinning.  What comes before the first word of a
+client, a PROXY header and a TLS handshake, is dealt with here, under deadlines.
+Knows nothing of what is said.
 """
 
 from __future__ import annotations
@@ -13,19 +15,24 @@ import resource
 import socket
 from collections.abc import Callable
 
+from gateway.chat.reasons import Refusal
 from gateway.config import Config
 from gateway.net.connection import Connection
+from gateway.net.proxy_protocol import BadHeader, HeaderParser, Source, TrustedProxies
+from gateway.net.tls import Certificate
 from gateway.ops.logs import get_logger
 
 log = get_logger(__name__)
 
 _BACKLOG = 4096
+_FULL_READ_BYTES = 4096
 _ACCEPTS = 64
 """Connections accepted in one iteration of the loop."""
 _REST_S = 0.25
 _FULL = b"* this gateway is full, please try again later\n"
 _RESERVED_DESCRIPTORS = 64
 """For Redis, logs and the like: connections do not get these."""
+_REFUSALS_LOGGED_EVERY_S = 10.0
 
 
 def raise_file_limit() -> int:
@@ -60,24 +67,51 @@ def address_of(sock: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class Listener:
-    """Makes a ``Connection`` of every socket that is admitted, and gives it to ``adopt``."""
+class _Refused(Exception):
+    """This connection is not to be; its text says more than the reason."""
 
-    def __init__(self, config: Config, adopt: Callable[[Connection], None]) -> None:
-        self.refused = 0
+    def __init__(self, reason: Refusal, why: object = "") -> None:
+        super().__init__(str(why))
+        self.reason = reason
+
+
+class Listener:
+    """Makes a ``Connection`` of every socket that is admitted, and gives it to ``adopt``.
+
+    Raises ``SettingsError`` for trusted proxies that are no networks.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        adopt: Callable[[Connection], None],
+        certificate: Certificate | None = None,
+    ) -> None:
+        self.accepted = 0
+        self.ended_received_bytes = 0
+        self.ended_sent_bytes = 0
+        """Of the connections that are over."""
+        self.refused = dict.fromkeys(Refusal, 0)
+        self.limit = min(config.max_connections, raise_file_limit() - _RESERVED_DESCRIPTORS)
         self._config = config
         self._adopt = adopt
+        self._certificate = certificate
+        self._proxies = TrustedProxies(config.trusted_proxies)
         self._connections = 0
-        self._most = min(config.max_connections, raise_file_limit() - _RESERVED_DESCRIPTORS)
         self._listening: socket.socket | None = None
         self._resting: asyncio.TimerHandle | None = None
         self._starting: set[asyncio.Task[None]] = set()
-        if self._most < config.max_connections:
-            log.warning("file limit lowers max-connections", connections=self._most)
+        self._refusal_logged_at = dict.fromkeys(Refusal, float("-inf"))
+        if self.limit < config.max_connections:
+            log.warning("file limit lowers max-connections", connections=self.limit)
 
     @property
     def connections(self) -> int:
         return self._connections
+
+    @property
+    def full(self) -> bool:
+        return self._connections >= self.limit
 
     def start(self, bound: socket.socket) -> None:
         """Listen and accept until ``stop()``.  Raises ``OSError`` if the port is in use."""
@@ -94,15 +128,20 @@ class Listener:
             asyncio.get_running_loop().remove_reader(self._listening)
             self._listening.close()
             self._listening = None
+        for task in self._starting:
+            task.cancel()
 
     def take(self, sock: socket.socket) -> None:
         """Take a connected socket, or refuse it with one line."""
         sock.setblocking(False)
-        if self._connections >= self._most:
-            self.refused += 1
+        if self.full:
+            self.refused[Refusal.FULL] += 1
             with sock, contextlib.suppress(OSError):
-                sock.send(_FULL)
+                if not self._certificate:
+                    sock.send(_FULL)
                 sock.shutdown(socket.SHUT_WR)
+                # What is left unread makes the kernel reset the connection, line and all.
+                sock.recv(_FULL_READ_BYTES)
             return
         self._connections += 1
         task = asyncio.get_running_loop().create_task(self._begin(sock))
@@ -110,17 +149,81 @@ class Listener:
         task.add_done_callback(self._starting.discard)
 
     async def _begin(self, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+        connection = _Counted(self)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _keep_alive(sock)
-            peer = sock.getpeername()
-            connection = _Counted(self)
-            connection.peer = f"{peer[0]}:{peer[1]}"
-            await loop.connect_accepted_socket(lambda: connection, sock)
+            host, port = sock.getpeername()[:2]
+            source = Source.at(host, port)
+            connection.peer = str(source)
+            if self._config.proxy_protocol:
+                connection.peer = str(await self._behind(source, sock) or source)
+            await self._open(connection, sock)
+            self.accepted += 1
+            return
+        except _Refused as error:
+            self._refuse(error, connection.peer)
         except OSError:  # gone before it was here
-            sock.close()
-            self.ended()
+            self.refused[Refusal.GONE] += 1
+        except asyncio.CancelledError:
+            self.refused[Refusal.DRAINED] += 1
+            raise
+        finally:
+            if not connection.begun:
+                sock.close()
+                self.ended()
+
+    async def _behind(self, proxy: Source, sock: socket.socket) -> Source | None:
+        """Who the proxy speaks for; None if for itself."""
+        if proxy.host not in self._proxies:
+            raise _Refused(Refusal.UNTRUSTED)
+        loop = asyncio.get_running_loop()
+        parser = HeaderParser()
+        try:
+            async with asyncio.timeout(self._config.proxy_timeout_s):
+                while parser.wants:
+                    read = await loop.sock_recv(sock, parser.wants)
+                    if not read:
+                        raise ConnectionResetError
+                    parser.feed(read)
+        except TimeoutError as error:
+            raise _Refused(Refusal.PROXY_TIMEOUT) from error
+        except BadHeader as error:
+            raise _Refused(Refusal.PROXY_HEADER, error) from error
+        return parser.source
+
+    async def _open(self, connection: _Counted, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        if not self._certificate:
+            await loop.connect_accepted_socket(lambda: connection, sock)
+            return
+        try:
+            await loop.connect_accepted_socket(
+                lambda: connection,
+                sock,
+                ssl=self._certificate.context,
+                ssl_handshake_timeout=self._config.tls_timeout_s,
+                ssl_shutdown_timeout=self._config.close_timeout_s,
+            )
+        except OSError as error:
+            raise _Refused(
+                Refusal.TLS_HANDSHAKE, getattr(error, "reason", None) or error
+            ) from error
+
+    def _refuse(self, error: _Refused, peer: str) -> None:
+        """Count it, and log it if none like it was logged a moment ago."""
+        reason = error.reason
+        self.refused[reason] += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._refusal_logged_at[reason] >= _REFUSALS_LOGGED_EVERY_S:
+            self._refusal_logged_at[reason] = now
+            log.warning(
+                "refused",
+                reason=reason.value,
+                peer=peer,
+                error=str(error),
+                so_far=self.refused[reason],
+            )
 
     def begun(self, connection: Connection) -> None:
         self._adopt(connection)
@@ -159,18 +262,22 @@ class Listener:
 class _Counted(Connection):
     """A connection that its listener counts."""
 
-    __slots__ = ("_listener",)
+    __slots__ = ("_listener", "begun")
 
     def __init__(self, listener: Listener) -> None:
         super().__init__(sendq_bytes=listener._config.sendq)
+        self.begun = False
         self._listener = listener
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.begun = True
         self._listener.begun(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._listener.ended()
+        self._listener.ended_received_bytes += self.received_bytes
+        self._listener.ended_sent_bytes += self.sent_bytes
         super().connection_lost(error)
 
 

@@ -30,6 +30,7 @@ from gateway.broker.embedded import (
 from gateway.config import Config
 from gateway.net.handoff import Dealer, listen
 from gateway.ops.logs import redacted
+from gateway.tools.balancer import FLAGS, Balancer, BalancerError
 
 BACKOFF_S, BACKOFF_MAX_S = 0.2, 10.0
 STEADY_S = 10.0  # what ran this long has recovered
@@ -45,11 +46,14 @@ class ClusterError(Exception):
         self.code = code
 
 
-async def run_cluster(*, gateways: int, host: str, port: int, redis_url: str = "") -> int:
+async def run_cluster(
+    *, gateways: int, host: str, port: int, redis_url: str = "", balancer: str = ""
+) -> int:
     """Run the cluster until SIGINT, SIGTERM or SIGHUP; return the exit code.
 
     The front is on ``port`` (0: a free one) and the gateways on those after it (0: free
-    ones); an empty ``redis_url`` means an embedded server.
+    ones); an empty ``redis_url`` means an embedded server.  With ``balancer`` "haproxy"
+    that one is the front, and the gateways get admin ports.
     """
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None
@@ -66,8 +70,8 @@ async def run_cluster(*, gateways: int, host: str, port: int, redis_url: str = "
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, signalled)
     try:
-        return await _Cluster(gateways, host, port).run(redis_url, stop)
-    except (ClusterError, EmbeddedServerError, NoServerFound) as error:
+        return await _Cluster(gateways, host, port, balancer).run(redis_url, stop)
+    except (ClusterError, BalancerError, EmbeddedServerError, NoServerFound) as error:
         _say(f"gateway cluster: {error}", sys.stderr)
         return error.code if isinstance(error, ClusterError) else 1
     except asyncio.CancelledError:
@@ -77,43 +81,57 @@ async def run_cluster(*, gateways: int, host: str, port: int, redis_url: str = "
 
 
 class _Cluster:
-    def __init__(self, gateways: int, host: str, port: int) -> None:
-        self._host = host
+    def __init__(self, gateways: int, host: str, port: int, balancer: str) -> None:
+        self._front_host = host
+        # Past a balancer the gateways take nobody: nobody else need reach them.
+        self._host = "127.0.0.1" if balancer else host
         self._listener = _listen(host, port)
+        self._admin_ports: list[int] = []
         try:
             self._ports = [port and port + 1 + i for i in range(gateways)]
             for each in filter(None, self._ports):
                 # Seen here, before anything is started, it is one clear line.
                 _listen(host, each).close()
+            if balancer:
+                # A balancer must know them beforehand.
+                self._ports = [each or _free_port(self._host) for each in self._ports]
+                self._admin_ports = [_free_port("127.0.0.1") for _ in self._ports]
         except ClusterError:
             self._listener.close()
             raise
         self._here: set[tuple[int, str]] = set()  # gateway and session
 
     async def run(self, redis_url: str, stop: asyncio.Event) -> int:
-        with contextlib.closing(Dealer(self._listener)) as dealer:
+        async with contextlib.AsyncExitStack() as stack:
+            dealer: Dealer | Balancer
+            if self._admin_ports:
+                places = list(zip(self._ports, self._admin_ports, strict=True))
+                dealer = Balancer(self._listener, places, _say)
+                await stack.enter_async_context(dealer)
+            else:
+                dealer = stack.enter_context(contextlib.closing(Dealer(self._listener)))
             if redis_url:
                 return await self._run_gateways(redis_url, dealer, stop)
             redis = EmbeddedServer()
-            keeping: asyncio.Task[None] | None = None
+            await redis.start()
+            keeping = asyncio.create_task(_keep(redis))
             try:
-                await redis.start()
-                keeping = asyncio.create_task(_keep(redis))
                 return await self._run_gateways(redis.url, dealer, stop)
             finally:
-                if keeping:
-                    keeping.cancel()
-                    await asyncio.wait({keeping})
+                keeping.cancel()
                 await redis.stop()
 
-    async def _run_gateways(self, redis_url: str, dealer: Dealer, stop: asyncio.Event) -> int:
+    async def _run_gateways(
+        self, redis_url: str, dealer: Dealer | Balancer, stop: asyncio.Event
+    ) -> int:
         members = [
-            _Gateway(number, self._host, port, redis_url, dealer, self._here)
+            _Gateway(number, self._host, port, redis_url, dealer, self._here, *self._flags(number))
             for number, port in enumerate(self._ports, 1)
         ]
         tasks = {asyncio.create_task(member.run_forever()) for member in members}
         stopping = asyncio.create_task(stop.wait())
-        telling = asyncio.create_task(self._tell_when_up(members, redis_url))
+        page = dealer.page if isinstance(dealer, Balancer) else ""
+        telling = asyncio.create_task(self._tell_when_up(members, redis_url, page))
         try:
             await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
@@ -128,15 +146,22 @@ class _Cluster:
                 raise error
         return 0 if all(member.drained for member in members) else 1
 
-    async def _tell_when_up(self, members: list[_Gateway], redis_url: str) -> None:
+    def _flags(self, number: int) -> list[str]:
+        if not self._admin_ports:
+            return []
+        return [*FLAGS, "--admin-port", str(self._admin_ports[number - 1])]
+
+    async def _tell_when_up(self, members: list[_Gateway], redis_url: str, page: str) -> None:
         for member in members:
             await member.started.wait()
         for member in members:
             _say(f"gateway {member.number} on {_address(self._host, member.port)}")
         _say(f"Redis on {redacted(redis_url)}")
+        if page:
+            _say(f"HAProxy on {page}; past it the gateways take nobody")
         host = {"127.0.0.1": "localhost", "0.0.0.0": "localhost", "::": "localhost"}
         port = self._listener.getsockname()[1]
-        _say(f"chat is up: nc {host.get(self._host, self._host)} {port}")
+        _say(f"chat is up: nc {host.get(self._front_host, self._front_host)} {port}")
 
 
 class _Gateway:
@@ -151,8 +176,9 @@ class _Gateway:
         host: str,
         port: int,
         redis_url: str,
-        dealer: Dealer,
+        dealer: Dealer | Balancer,
         here: set[tuple[int, str]],
+        *flags: str,
     ) -> None:
         self.number = number
         self.port = port
@@ -162,6 +188,7 @@ class _Gateway:
         self._redis_url = redis_url
         self._dealer = dealer
         self._here = here
+        self._flags = flags
         self._ready = False
         self._last = "it said nothing"
 
@@ -195,7 +222,7 @@ class _Gateway:
             command = f"""-m gateway serve --host {self._host} --port {self.port}
                 --log-format json --adopt-fd {theirs.fileno()}"""
             process = await spawn(
-                [sys.executable, *command.split()],
+                [sys.executable, *command.split(), *self._flags],
                 pass_fds=[theirs.fileno()],
                 # Not on the command line, which everybody on the machine can read.
                 env=os.environ | {"GATEWAY_REDIS_URL": self._redis_url},
@@ -275,9 +302,15 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return listen(host, port)
     except OSError as error:
-        unknown = isinstance(error, socket.gaierror) or not error.errno
-        why = error.strerror if unknown else os.strerror(error.errno)
+        # Without what create_server adds to it.
+        named = isinstance(error, socket.gaierror)
+        why = error.strerror if named else os.strerror(error.errno or 0)
         raise ClusterError(f"cannot listen on {_address(host, port)}: {why}") from None
+
+
+def _free_port(host: str) -> int:
+    with _listen(host, 0) as probe:
+        return int(probe.getsockname()[1])
 
 
 def _address(host: str, port: int) -> str:

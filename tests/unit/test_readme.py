@@ -100,13 +100,14 @@ def test_the_transcript_has_the_texts_of_the_line_front(readme):
         Message(SessionId("s"), *said) for said in (("alice", "hi bob"), ("bob", "hi alice"))
     )
     # 12:04 UTC.
-    history = [Said(12 * 3_600_000 + 4 * 60_000, said) for said in (alice, bob)]
+    at_ms = 12 * 3_600_000 + 4 * 60_000
+    history = [Said("lobby", as_published(said, at_ms)) for said in (alice, bob)]
     names = ("alice", "bob", "carol")
     texts = [
         LF.encode(NamePrompt()),
-        LF.encode(Welcome("alice", "lobby", 1, names[:1], ())),
-        LF.encode(Welcome("bob", "lobby", 2, names[:2], ())),
-        LF.encode(Welcome("carol", "lobby", 3, names, history)),
+        LF.encode(Welcome("alice", "lobby", "e", 1, 1, names[:1], ())),
+        LF.encode(Welcome("bob", "lobby", "e", 2, 2, names[:2], ())),
+        LF.encode(Welcome("carol", "lobby", "e", 5, 3, names, history)),
         *(
             LF.encode(as_published(event))
             for event in (alice, bob, Joined(SessionId("s"), "carol"))
@@ -117,8 +118,8 @@ def test_the_transcript_has_the_texts_of_the_line_front(readme):
     assert [text for text in texts if text.decode() not in transcript] == []
 
 
-def as_published(event: RoomEvent) -> Envelope:
-    return Envelope(1, "epoch", 0, GatewayId("g"), 1, 0, event, b"")
+def as_published(event: RoomEvent, at_ms: int = 0) -> Envelope:
+    return Envelope(1, "epoch", at_ms, GatewayId("g"), 1, 0, event, b"")
 
 
 if __name__ == "__main__":

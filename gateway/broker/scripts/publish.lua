@@ -47,33 +47,47 @@ local function append(index, body, spoken)
     redis.call('XADD', said, 'MAXLEN', '~', ARGV[6], offset .. '-0', 'e', line)
   end
   lines[#lines + 1] = line
-  return offset
 end
 
-local index = 0
-for i = 9, #ARGV, 6 do
-  local verb, session, holder, generation, name, body = unpack(ARGV, i, i + 5)
+-- Whether a session may say a ref now, and the offset at which it did already.
+local function look_up(refs, ref)
+  local said_at = redis.call('XRANGE', refs, ref .. '-0', ref .. '-0')[1]
+  if said_at then return false, said_at[2][2] end
+  local newest = redis.call('XREVRANGE', refs, '+', '-', 'COUNT', 1)[1]
+  return not newest or tonumber(string.match(newest[1], '^%d+')) < tonumber(ref)
+end
+
+local function apply(index, verb, session, holder, generation, name, ref, body)
+  local refs = ref ~= '0' and ARGV[9] .. session
+  if refs then
+    local new, said_at = look_up(refs, ref)
+    if not new then return said_at and '=' .. said_at or 0 end
+  end
   local member = redis.call('HGET', members, session)
   local mine = holder .. ' ' .. generation .. ' '
-  local held = member and string.sub(member, 1, #mine) == mine
-  local result = 0
   if verb == 'join' or verb == 'keep' then
     local newest = member and tonumber(string.match(member, '^%S+ (%d+)')) or 0
-    if newest <= tonumber(generation) then
-      redis.call('HSET', members, session, mine .. name)
-      result = -1
-      if not member and verb == 'join' then result = append(index, body) end
-    end
-  elseif held then
+    if newest > tonumber(generation) then return 0 end
+    redis.call('HSET', members, session, mine .. name)
+    if member or verb == 'keep' then return -1 end
+  elseif verb ~= 'post' then
+    if not member or string.sub(member, 1, #mine) ~= mine then return 0 end
     if verb == 'leave' then
       redis.call('HDEL', members, session)
     elseif verb == 'rename' then
       redis.call('HSET', members, session, mine .. name)
     end
-    result = append(index, body, verb == 'say')
   end
-  results[#results + 1] = result
-  index = index + 1
+  append(index, body, verb == 'say')
+  if refs then
+    redis.call('XADD', refs, 'MAXLEN', ARGV[10], ref .. '-0', 'o', offset)
+    redis.call('EXPIRE', refs, ARGV[11])
+  end
+  return offset
+end
+
+for i = 12, #ARGV, 7 do
+  results[#results + 1] = apply(#results, unpack(ARGV, i, i + 6))
 end
 
 redis.call('HSET', meta, 'offset', offset)

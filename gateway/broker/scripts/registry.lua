@@ -4,18 +4,24 @@
 --       2 clock  hash: tick, at, generation
 --       3 beats  sorted set: gateway -> the tick of its last beat
 --       4 holds  set of this gateway: the folded names it may hold
+--       5 rooms  sorted set: room -> how many people are in it
 -- ARGV  1 gateway  2 silent ticks  then, for each operation, 6 fields:
 --       verb, folded name, session, generation, room, name
 --
--- Verbs: claim (generation 0 asks for a new one), release.  Both can be repeated.
---
--- Returns 'wait' if the gateway has no lease now, else for each operation:
--- 'ok GENERATION', 'taken', or 'ghost GATEWAY SESSION GENERATION ROOM NAME' if
--- the holder's gateway fell silent: its membership must be ended, and the name
--- released for it, before it can be claimed.  A release needs no lease, since
--- it is also done for gateways that are dead.
+-- Verbs, all of which can be repeated:
+-- claim    'ok GENERATION GATEWAY' (the one that held it, if the same session
+--          did elsewhere), 'taken', or 'ghost RECORD' if the holder's gateway
+--          fell silent: its membership must be ended, and the name released for
+--          it, before it can be claimed.  Generation 0 asks for a new one.
+--          'wait' if this gateway has no lease now.
+-- release  'ok GENERATION '; needs no lease, since it is done for the dead, too
+-- find     'found RECORD' or 'absent'
+-- people   sets how many are in a room (the generation's field): 'ok 0 '
+-- rooms    'rooms ROOM PEOPLE ROOM PEOPLE ...', as many as the generation's
+--          field says, biggest first
+-- Returns a list with one of these for each operation.
 
-local names, clock, beats, holds = unpack(KEYS)
+local names, clock, beats, holds, rooms = unpack(KEYS)
 local gateway, silent = ARGV[1], tonumber(ARGV[2])
 local leased = redis.call('ZSCORE', beats, gateway)
 local tick = tonumber(redis.call('HGET', clock, 'tick') or 0)
@@ -25,14 +31,20 @@ redis.call('SCARD', holds)
 local function claim(folded, session, given, room, name)
   local record = redis.call('HGET', names, folded)
   local generation = given ~= '0' and given or nil
+  local before = ''
   if record then
-    local holder, its_session, its_generation = string.match(record, '^(%S+) (%S+) (%d+) ')
+    local holder, its_session, its_generation, its_room =
+      string.match(record, '^(%S+) (%S+) (%d+) (%S+) ')
     if its_session ~= session then
       local beat = redis.call('ZSCORE', beats, holder)
       if beat and tick - tonumber(beat) < silent then return 'taken' end
       return 'ghost ' .. record
     end
-    if holder == gateway then generation = its_generation end
+    if holder == gateway then
+      generation = its_generation
+    else
+      before, generation, room = holder .. ' ' .. its_room, nil, its_room
+    end
   end
   if not generation then
     generation = redis.call('HINCRBY', clock, 'generation', 1)
@@ -41,7 +53,7 @@ local function claim(folded, session, given, room, name)
   end
   redis.call('HSET', names, folded, table.concat({gateway, session, generation, room, name}, ' '))
   redis.call('SADD', holds, folded)
-  return 'ok ' .. generation
+  return 'ok ' .. generation .. ' ' .. before
 end
 
 local function release(folded, session, generation)
@@ -55,7 +67,23 @@ local function release(folded, session, generation)
   if not record or string.match(record, '^%S+') ~= gateway then
     redis.call('SREM', holds, folded)
   end
-  return 'ok ' .. generation
+  return 'ok ' .. generation .. ' '
+end
+
+local function find(folded)
+  local record = redis.call('HGET', names, folded)
+  local beat = record and redis.call('ZSCORE', beats, string.match(record, '^%S+'))
+  if not beat or tick - tonumber(beat) >= silent then return 'absent' end
+  return 'found ' .. record
+end
+
+local function set_people(room, people)
+  if tonumber(people) > 0 then
+    redis.call('ZADD', rooms, people, room)
+  else
+    redis.call('ZREM', rooms, room)
+  end
+  return 'ok 0 '
 end
 
 local results = {}
@@ -63,6 +91,13 @@ for i = 3, #ARGV, 6 do
   local verb, folded, session, generation, room, name = unpack(ARGV, i, i + 5)
   if verb == 'release' then
     results[#results + 1] = release(folded, session, generation)
+  elseif verb == 'find' then
+    results[#results + 1] = find(folded)
+  elseif verb == 'people' then
+    results[#results + 1] = set_people(room, generation)
+  elseif verb == 'rooms' then
+    local found = redis.call('ZREVRANGE', rooms, 0, generation - 1, 'WITHSCORES')
+    results[#results + 1] = 'rooms ' .. table.concat(found, ' ')
   elseif leased then
     results[#results + 1] = claim(folded, session, generation, room, name)
   else

@@ -3,7 +3,7 @@
 -- KEYS  1 meta  2 log  3 said  4 members   (as in publish.lua)
 -- ARGV  1 the epoch the gateway knows ('' if none)  2 the last offset it knows
 --       3 how many lines to read  4 how many lines of history to read
---       5 retention s  6 the epoch of a new log, if there is none
+--       5 retention s  6 the epoch of a new log, if there is none, or '' to make none
 --       7 '1' if the members are wanted in any case
 --
 -- Returns {epoch, last offset, people, the line at the offset known or '',
@@ -17,6 +17,7 @@ local retention = tonumber(ARGV[5])
 
 local epoch = redis.call('HGET', meta, 'epoch')
 if not epoch then
+  if ARGV[6] == '' then return {'', 0, 0, '', {}, {}, {}} end
   epoch = ARGV[6]
   redis.call('DEL', log, said, members)
   redis.call('HSET', meta, 'epoch', epoch, 'offset', 0)

@@ -1,16 +1,14 @@
 import time
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.chat import events as ev
 from gateway.chat.commands import Command, GiveName, Help, Problem, Say
 from gateway.fronts.line import CRLF, LF, LineFront
 
 MAX = 16
-TOO_LONG = Problem("line too long (over 16 bytes), not sent")
+TOO_LONG = Problem("line too long (over 16 bytes), not sent", "too_long")
 NOT_UTF8 = Problem("that line was not UTF-8, not sent")
 NEGOTIATION = b"\xff\xfd\x01\xff\xfb\x18"
 
@@ -113,7 +111,7 @@ def test_a_line_that_is_too_long_is_told_once_and_held_nowhere():
     client = member().sends(b"one\n" + b"x" * 100)
     for _ in range(100):
         client.sends(b"x" * 1000)
-        assert len(client.front._buffer) <= MAX
+        assert len(client.front._lines) <= MAX
     client.sends(b"xx\ntwo\n")
     client.sends(b"x" * 100, b"x").closes()
     assert client.commands == [Say("one"), TOO_LONG, Say("two"), TOO_LONG]
@@ -266,78 +264,8 @@ def test_framing_line_turns_the_detection_off():
     assert client.is_silent().commands == []
 
 
-# What a line client reads
-
-
-ALICE = ev.SessionId("s1")
-AT_MS = int(datetime(2024, 5, 6, 23, 59, 59, tzinfo=UTC).timestamp() * 1000)
-HI, WAVES = ev.Message(ALICE, "alice", "hi"), ev.Action(ALICE, "alice", "waves")
-
-
 def test_answers_end_as_the_clients_lines_do():
     """The line front: answers end in LF, or CRLF for a client that sent CRLF."""
     client = Client()
     for read, encoding in [(b"alice\nhi\r", LF), (b"\n", CRLF), (b"hi\n", CRLF)]:
         assert client.sends(read).front.encoding is encoding
-
-
-@pytest.mark.parametrize(
-    ("event", "others", "own"),
-    [
-        (HI, "alice: hi\n", ""),
-        (ev.Message(ALICE, "José", "* 🙂"), "José: * 🙂\n", ""),
-        (WAVES, "** alice waves\n", ""),
-        (ev.Joined(ALICE, "alice"), "alice joined the chat\n", ""),
-        (ev.Left(ALICE, "alice"), "alice has left the chat\n", ""),
-        (
-            ev.Renamed(ALICE, "alice", "bob"),
-            "alice is now known as bob\n",
-            "* you are now known as bob\n",
-        ),
-        (None, "", ""),
-    ],
-)
-def test_a_room_reads_what_the_contract_says(event, others, own):
-    """The line front's table: what others in the room see, and what oneself."""
-    envelope = ev.Envelope(1, "e", AT_MS, ev.GatewayId("g"), 1, 0, event, b"")
-    for encoding, end in [(LF, "\n"), (CRLF, "\r\n")]:
-        assert encoding.encode(envelope).decode() == others.replace("\n", end)
-        assert encoding.encode_own(envelope).decode() == own.replace("\n", end)
-
-
-@pytest.mark.parametrize(
-    ("told", "text"),
-    [
-        (ev.Notice("no"), "* no\n"),
-        (ev.Notice("one\n  two"), "* one\n*   two\n"),
-        (ev.Summary(joined=31, left=12), "* 31 joined, 12 left\n"),
-        (ev.Summary(joined=31, left=0), "* 31 joined\n"),
-        (ev.Summary(joined=0, left=12), "* 12 left\n"),
-        (ev.Missed(), "* some messages were missed\n"),
-        (ev.NamePrompt(), "Enter your name: "),
-    ],
-)
-def test_one_person_reads_what_the_contract_says(told, text):
-    """The line front: lines to one person from the server start with ``* ``."""
-    assert LF.encode(told) == text.encode()
-    assert CRLF.encode(told) == text.replace("\n", "\r\n").encode()
-
-
-HISTORY = ["* last 2 lines:", "* 23:59 alice: hi", "* 00:00 ** alice waves"]
-
-
-@pytest.mark.parametrize("history", [[], HISTORY])
-@pytest.mark.parametrize(
-    ("people", "names", "who"),
-    [
-        (1, ["bob"], "* you are alone here"),
-        (3, ["alice", "bob", "carol"], "* here now: alice, bob, carol"),
-        (900, [], "* 900 people are here"),
-    ],
-)
-def test_a_newcomer_reads_welcome_then_history_then_who_is_here(people, names, who, history):
-    """The line front's table: welcome, who is here, history as ``* HH:MM NAME: TEXT`` (UTC)."""
-    said = [ev.Said(AT_MS, HI), ev.Said(AT_MS + 1000, WAVES)] if history else []
-    welcome = CRLF.encode(ev.Welcome("bob", "lobby", people, names, said)).decode()
-    first = "* welcome to lobby, bob; /help lists the commands"
-    assert welcome.split("\r\n") == [first, *history, who, ""]

@@ -1,0 +1,334 @@
+"""The JSON front: JSON Lines for programs, on the same port.
+
+A client whose first line is a JSON object speaks it from then on; see "The
+JSON front" in the design, and ``schema.json`` for every line of it.  Knows no
+socket, no clock and no room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from gateway.chat import commands
+from gateway.chat.commands import Command, Problem
+from gateway.chat.events import (
+    Action,
+    Delivered,
+    Envelope,
+    History,
+    Joined,
+    Left,
+    Message,
+    Missed,
+    NamePrompt,
+    Notice,
+    People,
+    Pong,
+    Private,
+    Renamed,
+    Replaced,
+    RoomList,
+    Said,
+    Summary,
+    Told,
+    Welcome,
+)
+from gateway.chat.text import clean_line
+from gateway.fronts.framing import LineBuffer, LineTooLong
+
+_MIN_SECRET_CHARACTERS = 22
+"""128 bits in base64; in hexadecimal it takes 32."""
+_MAX_SECRET_CHARACTERS = 256
+_MAX_REF = 10**15
+
+
+def line_limit(max_line_bytes: int) -> int:
+    """How long a line may be for a text of ``max_line_bytes``: escapes make it longer."""
+    return 4 * max_line_bytes + 1024
+
+
+# What a client says.
+
+Ref = str | int
+
+
+class _Request(msgspec.Struct, frozen=True):
+    """One line of a client; members that are not known are ignored."""
+
+
+class _HelloLine(_Request, frozen=True):
+    name: str
+    room: str = ""
+    session: str = ""
+    epoch: str = ""
+    after: int | None = None
+
+
+class _Say(_Request, frozen=True, tag="say"):
+    text: str
+    ref: Ref = 0
+
+
+class _Me(_Request, frozen=True, tag="me"):
+    text: str
+    ref: Ref = 0
+
+
+class _Msg(_Request, frozen=True, tag="msg"):
+    to: str
+    text: str
+    ref: Ref = 0
+
+
+class _Join(_Request, frozen=True, tag="join"):
+    room: str
+
+
+class _Leave(_Request, frozen=True, tag="leave"):
+    pass
+
+
+class _Nick(_Request, frozen=True, tag="nick"):
+    name: str
+
+
+class _Who(_Request, frozen=True, tag="who"):
+    room: str = ""
+
+
+class _Rooms(_Request, frozen=True, tag="rooms"):
+    pass
+
+
+class _History(_Request, frozen=True, tag="history"):
+    count: int = 0
+
+
+class _Ping(_Request, frozen=True, tag="ping"):
+    pass
+
+
+class _Quit(_Request, frozen=True, tag="quit"):
+    pass
+
+
+_hello = msgspec.json.Decoder(_HelloLine)
+_request = msgspec.json.Decoder(
+    _Say | _Me | _Msg | _Join | _Leave | _Nick | _Who | _Rooms | _History | _Ping | _Quit
+)
+
+
+class _BadRequest(ValueError):
+    """A line that is JSON but can't be done; its text tells the client why."""
+
+
+def _ref(ref: Ref) -> int:
+    """A client's own number of a line: a decimal, as a string or a number; 0 for none."""
+    if isinstance(ref, str):
+        if not ref.isascii() or not ref.isdigit():
+            raise _BadRequest("ref is not a decimal number")
+        ref = int(ref[:20])
+        if not ref:
+            raise _BadRequest("ref starts at 1")
+    if not 0 <= ref <= _MAX_REF:
+        raise _BadRequest(f"ref is not a number from 1 to {_MAX_REF}")
+    return ref
+
+
+def _text(text: str) -> str:
+    cleaned = clean_line(text)
+    if not cleaned:
+        raise _BadRequest("text is empty")
+    return cleaned
+
+
+_COMMANDS: dict[type, Callable[[Any], Command]] = {
+    _Say: lambda r: commands.Say(_text(r.text), _ref(r.ref)),
+    _Me: lambda r: commands.Me(_text(r.text), _ref(r.ref)),
+    _Msg: lambda r: commands.Msg(r.to, _text(r.text), _ref(r.ref)),
+    _Join: lambda r: commands.Join(r.room),
+    _Leave: lambda _: commands.Leave(),
+    _Nick: lambda r: commands.Nick(r.name),
+    _Who: lambda r: commands.Who(r.room),
+    _Rooms: lambda _: commands.Rooms(),
+    _History: lambda r: commands.History(str(r.count) if r.count else ""),
+    _Ping: lambda _: commands.Ping(),
+    _Quit: lambda _: commands.Quit(),
+}
+
+
+class JsonFront:
+    """Reads JSON Lines for one connection."""
+
+    __slots__ = ("_lines", "_max_line_bytes", "naming")
+
+    asks_again = False
+    silence_s = None
+
+    def __init__(self, *, max_line_bytes: int) -> None:
+        self.naming = True
+        self._max_line_bytes = max_line_bytes
+        self._lines = LineBuffer(line_limit(max_line_bytes))
+
+    @property
+    def encoding(self) -> JsonEncoding:
+        return JSON
+
+    def feed(self, data: bytes) -> None:
+        self._lines.feed(data)
+
+    def next(self) -> Command | None:
+        """The next line's command; blank lines are passed over."""
+        while True:
+            try:
+                line = self._lines.next()
+            except LineTooLong:
+                return Problem("the line is too long", "too_long")
+            if line is None:
+                return None
+            if line.strip():
+                return self._command(line)
+
+    def silence(self) -> None:
+        """Silence means nothing here."""
+
+    def eof(self) -> None:
+        self._lines.end_line()
+
+    def _command(self, line: bytearray) -> Command:
+        try:
+            if self.naming:
+                return self._greeting(_hello.decode(line))
+            request = _request.decode(line)
+            if len(getattr(request, "text", "").encode()) > self._max_line_bytes:
+                return Problem(f"text is over {self._max_line_bytes} bytes", "too_long")
+            return _COMMANDS[type(request)](request)
+        except _BadRequest as error:
+            return Problem(str(error))
+        except msgspec.ValidationError as error:
+            code = "unknown_type" if "Invalid value" in str(error) else "bad_request"
+            return Problem(str(error), code)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            return Problem(f"not a line of JSON: {error}", "bad_json")
+
+    def _greeting(self, hello: _HelloLine) -> Command:
+        long_enough = _MIN_SECRET_CHARACTERS <= len(hello.session) <= _MAX_SECRET_CHARACTERS
+        if hello.session and not long_enough:
+            raise _BadRequest(
+                f"session is not a secret of {_MIN_SECRET_CHARACTERS}"
+                f" to {_MAX_SECRET_CHARACTERS} characters"
+            )
+        if hello.after is not None and hello.after < 0:
+            raise _BadRequest("after is not an offset")
+        return commands.Hello(
+            clean_line(hello.name), hello.room, hello.session, hello.epoch, hello.after
+        )
+
+
+# What a client is told.
+
+
+class JsonEncoding:
+    """Writes JSON Lines.  There is one: ``JSON``."""
+
+    __slots__ = ()
+
+    def encode(self, item: Envelope | Told, room: str = "") -> bytes:
+        if type(item) is Envelope:
+            return _line(_event(item, room))
+        return b"".join(map(_line, _TOLD[type(item)](item, room)))
+
+    def encode_own(self, envelope: Envelope, room: str = "") -> bytes:
+        """An acknowledgement in the place of the event; one's own new name as an event."""
+        event = envelope.event
+        if isinstance(event, Message | Action):
+            if not event.ref:
+                return b""
+            return _line({"type": "ack", "ref": str(event.ref), "offset": envelope.offset})
+        return _line(_event(envelope, room))
+
+
+JSON = JsonEncoding()
+
+_json = msgspec.json.Encoder()
+
+
+def _line(members: dict[str, Any] | None) -> bytes:
+    return _json.encode(members) + b"\n" if members else b""
+
+
+_EVENTS: dict[type, Callable[[Any], dict[str, Any] | None]] = {
+    Message: lambda e: {"type": "message", "from": e.name, "text": e.text},
+    Action: lambda e: {"type": "action", "from": e.name, "text": e.text},
+    Joined: lambda e: {"type": "joined", "from": e.name},
+    Left: lambda e: {"type": "left", "from": e.name},
+    Renamed: lambda e: {"type": "renamed", "from": e.name, "to": e.new_name},
+    Private: lambda e: {"type": "private", "from": e.name, "to": e.to, "text": e.text},
+    Replaced: lambda _: None,
+    type(None): lambda _: None,
+}
+
+
+def _event(envelope: Envelope, room: str) -> dict[str, Any] | None:
+    members = _EVENTS[type(envelope.event)](envelope.event)
+    if members is None:
+        return None
+    at = datetime.fromtimestamp(envelope.at_ms / 1000, UTC)
+    if not isinstance(envelope.event, Private):
+        members |= {"room": room, "offset": envelope.offset, "epoch": envelope.epoch}
+    members["at"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return members
+
+
+def _said(said: Said) -> dict[str, Any]:
+    return (_event(said.envelope, said.room) or {}) | {"history": True}
+
+
+def _notice(notice: Notice, _room: str) -> list[dict[str, Any]]:
+    if not notice.code:
+        return [{"type": "notice", "text": notice.text}]
+    error = {"type": "error", "code": notice.code, "text": notice.text}
+    return [error | {"ref": str(notice.ref)} if notice.ref else error]
+
+
+def _welcome(welcome: Welcome, _room: str) -> list[dict[str, Any]]:
+    told = {
+        "type": "welcome",
+        "name": welcome.name,
+        "room": welcome.room,
+        "offset": welcome.offset,
+        "epoch": welcome.epoch,
+        "people": welcome.people,
+    }
+    return [told, *map(_said, welcome.history)]
+
+
+def _summary(summary: Summary, _room: str) -> list[dict[str, Any]]:
+    text = f"{summary.joined} joined, {summary.left} left"
+    return [{"type": "notice", "text": text, "joined": summary.joined, "left": summary.left}]
+
+
+def _delivered(done: Delivered, _room: str) -> list[dict[str, Any]]:
+    if not done.ref:
+        return []
+    return [{"type": "ack", "ref": str(done.ref), "offset": done.offset}]
+
+
+_TOLD: dict[type, Callable[[Any, str], list[dict[str, Any]]]] = {
+    Notice: _notice,
+    Welcome: _welcome,
+    People: lambda p, _: [{"type": "people", "room": p.room, "people": list(p.names)}],
+    RoomList: lambda r, _: [
+        {"type": "rooms", "rooms": [{"room": room, "people": count} for room, count in r.rooms]}
+    ],
+    History: lambda h, _: [_said(said) for said in h.lines],
+    Delivered: _delivered,
+    Pong: lambda _, __: [{"type": "pong"}],
+    Summary: _summary,
+    Missed: lambda _, room: [{"type": "missed", "room": room}],
+    NamePrompt: lambda _, __: [],
+}
