@@ -333,14 +333,17 @@ class Host:
                     seat.end(CloseReason.REPLACED)
 
     def release_names(
-        self, seat: Seat, keep: str = "", freed: Callable[[], None] | None = None
+        self, seat: Seat, keep: str = "", freed: Callable[[Answer | None], None] | None = None
     ) -> None:
         """Free the names that the session holds, but for ``keep``; ``freed`` when it is done."""
         kept = fold_name(keep) if keep else None
-        for folded in seat.held_names:
-            if folded != kept:
-                self.cluster.registry.release(folded, seat.holder)
+        freeing = [folded for folded in seat.held_names if folded != kept]
         seat.held_names = tuple(folded for folded in seat.held_names if folded == kept)
+        if freed and not freeing:
+            freed(None)
+        for folded in freeing:
+            last = freed if folded == freeing[-1] else None
+            self.cluster.registry.release(folded, seat.holder, last)
 
     def depart(self, seat: Seat) -> None:
         """The session ends: say ``left`` if others know of it, then free its names."""
@@ -415,11 +418,6 @@ class Host:
             del self._speakers[seat]
             seat.pump()
 
-    # What is known of Redis.
-
-    def on_ready(self, ready: bool) -> None:
-        self.ready = ready
-
     def announce(self, what: str, seat: Seat, people: int) -> None:
         log.info(
             what,
@@ -428,11 +426,3 @@ class Host:
             people=people,
             session=seat.session.id,
         )
-
-    # The end.
-
-    def drain(self) -> None:
-        """Tell everybody and end their sessions; ``emptied`` tells when it is done."""
-        for seat in list(self.seats):
-            seat.tell(Notice("this gateway is restarting, please reconnect"))
-            seat.end(CloseReason.DRAINED)

@@ -7,9 +7,10 @@ Here a client's bytes become commands at the rate it may send them.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from gateway.broker.outbox import Holder, Outcome
-from gateway.chat.commands import Hello
+from gateway.chat.commands import Hello, Me, Msg, Say
 from gateway.chat.events import (
     Action,
     Delivered,
@@ -38,6 +39,7 @@ class Seat:
         "_front",
         "_host",
         "_hung_up",
+        "_on_left",
         "_silence",
         "_tokens",
         "_tokens_at",
@@ -60,6 +62,7 @@ class Seat:
         self.outstanding = 0
         """Lines in the outbox."""
         self.leaving = False
+        self._on_left: Callable[[], None] | None = None
         self.resume_at: tuple[str, int] | None = None
         """The epoch and last offset of one that was here before."""
         self.name_by = 0.0
@@ -117,7 +120,9 @@ class Seat:
             self.pump()
 
     def left(self, by: GatewayId) -> None:
-        if not self.leaving and self.session.state is not State.MOVING:
+        if self._on_left:
+            self._on_left()
+        elif not self.leaving and self.session.state is not State.MOVING:
             self._host.evicted(self)
 
     def renamed(self, name: str) -> None:
@@ -161,7 +166,7 @@ class Seat:
 
         def told(outcome: Outcome, offset: int) -> None:
             self.outstanding -= 1
-            if self.leaving:
+            if self.leaving and not self._on_left:
                 pass
             elif outcome is Outcome.REPEATED:
                 # Its event was delivered already; else it is acknowledged in its place.
@@ -198,20 +203,40 @@ class Seat:
         heir.generation, heir.held_names = self.generation, self.held_names
         heir.session.room = self.session.room
         self.tell(Notice("this session goes on in another connection", "replaced"))
-        self._close(CloseReason.REPLACED)
+        self.close(CloseReason.REPLACED, timeout_s=self._host.config.close_timeout_s)
 
-    def end(self, reason: CloseReason) -> None:
+    def end(self, reason: CloseReason, *, timeout_s: float | None = None) -> None:
         """Leave the room and close.  The name is freed when the room knows."""
         if not self.leaving:
             self._host.depart(self)
-            self._close(reason)
+            self.close(reason, timeout_s=timeout_s or self._host.config.close_timeout_s)
 
-    def _close(self, reason: CloseReason) -> None:
-        self.leaving = True
+    def hear_out(self) -> None:
+        """Handle what came, at once.  It may end the session."""
+        self._tokens_at = float("-inf")
+        self.pump()
+
+    def retire(self, on_left: Callable[[], None]) -> None:
+        """Take no more; a connection that is in a room goes on hearing it until ``close``.
+
+        ``on_left`` is called when the relay reaches the ``left``, which the
+        caller says.  Lines that came and were not handled are told to be lost.
+        """
+        self.leaving, self._on_left = True, on_left
+        self._stop_silence()
+        self.connection.hold(Hold.BUSY)
+        while command := self._front.next():
+            if isinstance(command, Say | Me | Msg):
+                event = Message(self.session.id, self.name, command.text, command.ref)
+                self.session.not_delivered(event, certain=True)
+
+    def close(self, reason: CloseReason, *, timeout_s: float) -> None:
+        """Send what it is owed, and close; others are told nothing."""
+        self.leaving, self._on_left = True, None
         self._stop_silence()
         self.connection.send(self._host.owed(self))
         self.session.state = State.ENDED
-        self.connection.close(reason, timeout_s=self._host.config.close_timeout_s)
+        self.connection.close(reason, timeout_s=timeout_s)
 
     # What the connection brings.
 

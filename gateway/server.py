@@ -7,7 +7,6 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from gateway.broker import calls
 from gateway.broker.clock import RedisClock
 from gateway.broker.embedded import EmbeddedServer, EmbeddedServerError, NoServerFound
 from gateway.broker.keys import Keys
+from gateway.broker.preflight import wait_for_redis
 from gateway.broker.presence import Presence
 from gateway.broker.publisher import Publisher
 from gateway.broker.reader import Reader
@@ -67,18 +67,26 @@ async def serve(config: Config, *, adopt_fd: int | None = None) -> int:
                 log.error("no redis", error=str(error))
                 return 1
             stack.push_async_callback(embedded.stop)
+            keeping = asyncio.create_task(embedded.keep_forever(lambda said: log.warning(said)))
+            stack.push_async_callback(_cancelled, keeping)
             log.info(
                 "alone: no --redis-url, so an embedded server was started", redis_url=embedded.url
             )
             config = replace(config, redis_url=embedded.url, redis_password_file="")
         gateway = Gateway(config)
-        _on_hang_up(gateway.reload, stop)
+        _on_hang_up(gateway, stop)
         try:
             if admin_bound and not await gateway.open_admin(admin_bound):
                 return 1
             return await gateway.run(bound, adopt_fd, stop)
         finally:
             await gateway.close()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    """End a task, and see that it ended."""
+    task.cancel()
+    await asyncio.wait((task,))
 
 
 def _bind(host: str, port: int) -> socket.socket | None:
@@ -105,10 +113,11 @@ def _signals() -> asyncio.Event:
     return stop
 
 
-def _on_hang_up(reload: Callable[[], None], stop: asyncio.Event) -> None:
-    """SIGHUP reads again what can be read again; a terminal that was closed ends the gateway."""
-    hung_up = stop.set if sys.stderr and sys.stderr.isatty() else reload
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
+def _on_hang_up(gateway: Gateway, stop: asyncio.Event) -> None:
+    """SIGHUP: what can be read again is; else, if a terminal was closed, the gateway ends."""
+    ends = not gateway.certificate and sys.stderr is not None and sys.stderr.isatty()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, stop.set if ends else gateway.reload)
 
 
 class Gateway:
@@ -117,9 +126,9 @@ class Gateway:
     def __init__(self, config: Config) -> None:
         self.id = GatewayId(secrets.token_hex(4))
         self._config = config
-        self._certificate = _certificate(config)
+        self.certificate = _certificate(config)
         self._client = calls.connect(config)
-        keys = Keys(config.namespace, database(config))
+        self._keys = keys = Keys(config.namespace, database(config))
         self._own_channel = keys.probes(self.id)
         self._vitals = Vitals(config)
         self._hub = Hub(window_s=config.flush_window_s, on_sent=self._vitals.delivered)
@@ -143,7 +152,7 @@ class Gateway:
             config,
             on_message=self._message,
             on_batch=self._rooms.caught_up,
-            on_subscribed=self._rooms.subscribed,
+            on_subscribed=self._subscribed,
         )
         self._presence = Presence(
             self._client,
@@ -151,7 +160,8 @@ class Gateway:
             config,
             self.id,
             describe=self._vitals.describe,
-            on_ready=self._ready,
+            on_ready=self._redis_ready,
+            on_away=self._redis_away,
             on_lease_anew=self._host.lease_anew,
             on_dead=self._reaper.reap,
             on_unproven=lambda: self._subscriber.rebuild("probes do not come back"),
@@ -161,7 +171,7 @@ class Gateway:
         self._host.cluster = Cluster(
             self._rooms, self._publisher, self._registry, self._reaper, self._inquiries
         )
-        self._listener = Listener(config, self._adopt, self._certificate)
+        self._listener = Listener(config, self._adopt, self.certificate)
         self._clock = RedisClock(self._client)
         self._systemd = Systemd()
         self._pulse = Pulse(self._systemd)
@@ -173,7 +183,7 @@ class Gateway:
             self._subscriber,
             self._presence,
             self._listener,
-            self._certificate,
+            self.certificate,
             self._clock,
             self._pulse,
         )
@@ -185,9 +195,13 @@ class Gateway:
             }
         )
         self._is_ready = asyncio.Event()
+        self._away_since = 0.0
+        self._replayed = 0
 
     async def run(self, bound: socket.socket, adopt_fd: int | None, stop: asyncio.Event) -> int:
         """Serve until ``stop``, then drain.  Returns the exit code."""
+        if not await self._redis_is_there(stop):
+            return 0
         self._subscriber.subscribe([self._own_channel])
         self._rooms.open_inbox()
         async with asyncio.TaskGroup() as tasks:
@@ -213,6 +227,22 @@ class Gateway:
                 service.cancel()
         return code
 
+    async def _redis_is_there(self, stop: asyncio.Event) -> bool:
+        """Wait for a Redis that can be used; False if ``stop`` comes first.
+
+        Raises ``SettingsError`` for one that can't.
+        """
+        waiting = asyncio.create_task(wait_for_redis(self._client, self._keys))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((waiting, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if waiting.done():
+            await waiting
+            return True
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+        return False
+
     async def open_admin(self, bound: socket.socket) -> bool:
         """Answer HTTP on a bound socket; False if that can't be."""
         try:
@@ -225,8 +255,8 @@ class Gateway:
 
     def reload(self) -> None:
         """Read the certificate again, if there is one."""
-        if self._certificate:
-            self._certificate.reload()
+        if self.certificate:
+            self.certificate.reload()
 
     async def close(self) -> None:
         """Let go of everybody outside."""
@@ -295,10 +325,27 @@ class Gateway:
         else:
             self._rooms.message(channel, payload)
 
-    def _ready(self, ready: bool) -> None:
-        self._host.on_ready(ready)
-        if ready:
-            self._is_ready.set()
+    def _subscribed(self, channel: str) -> None:
+        if channel == self._own_channel:
+            self._presence.subscribed()
+        else:
+            self._rooms.subscribed(channel)
+
+    def _redis_ready(self) -> None:
+        self._host.ready = True
+        if self._is_ready.is_set():
+            log.info(
+                "redis back",
+                away_s=round(asyncio.get_running_loop().time() - self._away_since, 1),
+                replayed=self._rooms.counts.filled - self._replayed,
+            )
+        self._is_ready.set()
+
+    def _redis_away(self, error: str) -> None:
+        self._host.ready = False
+        self._away_since = asyncio.get_running_loop().time()
+        self._replayed = self._rooms.counts.filled
+        log.warning("redis away", error=error)
 
 
 def _certificate(config: Config) -> Certificate | None:

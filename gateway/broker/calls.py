@@ -125,6 +125,15 @@ async def call(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
     Scripts that Redis does not know (any more) are loaded and called again:
     such a call has not run.
     """
+    try:
+        return await _call(client, calls)
+    except Unreachable:
+        # The other connections are as suspect: each would cost a time-out of its own.
+        await client.connection_pool.disconnect(inuse_connections=False)
+        raise
+
+
+async def _call(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
     replies = await _pipeline(client, calls)
     unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
     if unknown:

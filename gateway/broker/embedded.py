@@ -18,9 +18,10 @@ import sys
 import tempfile
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from gateway.broker.backoff import Backoff
 from gateway.ops.logs import get_logger
 
 log = get_logger(__name__)
@@ -224,6 +225,24 @@ class EmbeddedServer:
         await asyncio.wait({reading})
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
         return f"Redis (pid {process.pid}) ended {how}, last line: {self._said()}"
+
+    async def keep_forever(self, say: Callable[[str], None]) -> None:
+        """Start the server again, on its port, whenever it ends; ``say`` gets a line each time.
+
+        What was in it the gateways know.
+        """
+        backoff = Backoff(0.5, 10.0)
+        while True:
+            say(f"{await self.wait()}; starting it again")
+            while True:
+                await asyncio.sleep(backoff.next_s())
+                try:
+                    await self.start()
+                    break
+                except (EmbeddedServerError, NoServerFound) as error:
+                    say(str(error))
+            backoff.reset()
+            say("Redis is back")
 
     async def stop(self) -> None:
         """End the server and wait for it.  Idempotent; cancelled, it kills."""

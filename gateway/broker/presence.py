@@ -8,6 +8,7 @@ the subscription.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from redis.asyncio import Redis
@@ -25,8 +26,8 @@ log = get_logger(__name__)
 class Presence:
     """This gateway's proof of life.
 
-    ``on_ready(bool)`` tells when Redis is proven end to end, and when it is
-    not any more; ``on_lease_anew`` that the registry had forgotten this
+    ``on_ready()`` tells when Redis is proven end to end, ``on_away(error)`` when
+    it is not any more; ``on_lease_anew`` that the registry had forgotten this
     gateway (it was reaped, or Redis came back empty); ``on_dead`` gets each
     gateway that this one is to reap; ``on_unproven`` is called when probes
     are published but do not come back.
@@ -40,7 +41,8 @@ class Presence:
         gateway: GatewayId,
         *,
         describe: Callable[[], str],
-        on_ready: Callable[[bool], None],
+        on_ready: Callable[[], None],
+        on_away: Callable[[str], None],
         on_lease_anew: Callable[[], None],
         on_dead: Callable[[GatewayId], None],
         on_unproven: Callable[[], None],
@@ -52,6 +54,7 @@ class Presence:
         self._gateway = gateway
         self._describe = describe
         self._on_ready = on_ready
+        self._on_away = on_away
         self._on_lease_anew = on_lease_anew
         self._on_dead = on_dead
         self._on_unproven = on_unproven
@@ -59,38 +62,47 @@ class Presence:
         self._was_leased = False
         self._beaten_at = float("-inf")
         self._proven_at = float("-inf")
-        self._unready_since = 0.0
+        self._doubted_at = 0.0  # when the subscription was made or given up
         self._error = ""
+        self._hurry = asyncio.Event()
 
     def probe_came_back(self) -> None:
         """A probe arrived through the subscription."""
         self._proven_at = asyncio.get_running_loop().time()
         self._judge()
 
+    def subscribed(self) -> None:
+        """The subscription stands (again): a probe sent now can come back."""
+        self._doubted_at = asyncio.get_running_loop().time()
+        self._hurry.set()
+
     async def run_forever(self) -> None:
         """Beat, as long as the task lives."""
         loop = asyncio.get_running_loop()
-        self._unready_since = loop.time()
-        due = loop.time()
+        due = self._doubted_at = loop.time()
         while True:
             try:
                 await self._beat()
                 self._error = ""
             except Unreachable as error:
-                if not self._was_leased and not self._error:
-                    log.warning("redis unreachable, trying on", error=str(error))
                 self._error = str(error) or type(error).__name__
             self._judge()
             due = max(due + self._config.beat_s, loop.time())
             await self._watch_until(due)
 
     async def _watch_until(self, due: float) -> None:
-        """Wait for the next beat; notice meanwhile when the proof grows old."""
+        """Wait for the next beat; notice then when the proof has grown old."""
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(0.0, due - loop.time()))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(max(due, loop.time())):
+                await self._hurry.wait()
+        self._hurry.clear()
         self._judge()
         limit_s = self._config.probe_timeout_s
-        if self._beaten_at - self._proven_at > limit_s and self._was_leased:
+        since = max(self._proven_at, self._doubted_at)
+        if self._beaten_at - since > limit_s and self._was_leased:
+            # A new one gets as long: given up at each beat, it would miss every probe.
+            self._doubted_at = loop.time()
             self._on_unproven()
 
     async def _beat(self) -> None:
@@ -136,8 +148,6 @@ class Presence:
             return
         self.ready = ready
         if ready:
-            log.info("redis ready", after_s=round(now - self._unready_since, 1))
+            self._on_ready()
         else:
-            self._unready_since = now
-            log.warning("redis away", error=self._error or "no probe came back")
-        self._on_ready(ready)
+            self._on_away(self._error or "no probe came back")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from redis.asyncio import Redis
@@ -49,21 +50,22 @@ class Publisher:
         self._config = config
         self._gateway = gateway
         self._on_other_log = on_other_log
+        self._refused: set[str] = set()
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
 
     def submit(self, operation: Operation) -> None:
-        loop, told = asyncio.get_running_loop(), operation.told
+        told, submitted_at = operation.told, time.perf_counter()
 
         def counted(outcome: Outcome, offset: int) -> None:
             self.outcomes[outcome] += 1
             if outcome not in (Outcome.NOT_DELIVERED, Outcome.NOT_CONFIRMED):
-                self.answered_s.observe(loop.time() - operation.submitted_at)
+                self.answered_s.observe(time.perf_counter() - submitted_at)
             told(outcome, offset)
 
         operation.told = counted
-        operation.submitted_at = loop.time()
+        operation.submitted_at = asyncio.get_running_loop().time()
         self.submitted += 1
         self.outbox.submit(operation)
         self._drained.clear()
@@ -119,16 +121,23 @@ class Publisher:
         good = True
         for batch, reply in zip(batches, replies, strict=True):
             if isinstance(reply, RedisError):
-                log.warning("publish refused", room=batch.room, error=str(reply))
+                self._complain(batch.room, reply)
                 self.outbox.failed(batch)
                 good = False
             elif reply == b"epoch":
                 if self.outbox.other_log(batch):
                     self._on_other_log(batch.room)
             else:
+                self._refused.discard(batch.room)
                 self.outbox.answered(batch, reply.split())
         self._wake.set()
         return good
+
+    def _complain(self, room: str, error: RedisError) -> None:
+        """Say once that Redis does not take a room's events, until it does again."""
+        if room not in self._refused:
+            self._refused.add(room)
+            log.warning("publish refused", room=room, error=str(error))
 
     def _call(self, batch: Batch) -> Call:
         config = self._config

@@ -154,14 +154,14 @@ class Subscriber:
             for command in handshake(self._config):
                 link.send(*command)
             link.send("SUBSCRIBE", *self._wanted.values())
-            self._heard_at = loop.time()
+            self._heard_at = since = loop.time()
             while True:
                 silent_s = loop.time() - self._heard_at
+                if self._heard_at - since > limit_s:
+                    backoff.reset()
                 if silent_s >= limit_s:
                     return f"nothing heard for {silent_s:.1f} s"
                 done, _ = await asyncio.wait((link.lost,), timeout=limit_s - silent_s)
-                if self._first_confirmed.is_set():
-                    backoff.reset()
                 if done:
                     return str(link.lost.result())
         finally:

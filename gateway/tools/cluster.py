@@ -114,7 +114,7 @@ class _Cluster:
                 return await self._run_gateways(redis_url, dealer, stop)
             redis = EmbeddedServer()
             await redis.start()
-            keeping = asyncio.create_task(_keep(redis))
+            keeping = asyncio.create_task(redis.keep_forever(_say))
             try:
                 return await self._run_gateways(redis.url, dealer, stop)
             finally:
@@ -280,22 +280,6 @@ class _Gateway:
             fields = [f"{key}={entry[key]}" for key in entry.keys() - LOGGED_ALWAYS]
             self._last = " ".join([str(event), *sorted(fields)])
             _say(f"{self} {level}: {self._last}")
-
-
-async def _keep(redis: EmbeddedServer) -> None:
-    """Start Redis again, on its port, whenever it ends; what was in it the gateways know."""
-    while True:
-        _say(f"{await redis.wait()}; starting it again")
-        backoff_s = BACKOFF_S
-        while True:
-            await asyncio.sleep(backoff_s)
-            try:
-                await redis.start()
-                break
-            except (EmbeddedServerError, NoServerFound) as error:
-                _say(str(error))
-                backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
-        _say("Redis is back")
 
 
 def _listen(host: str, port: int) -> socket.socket:
