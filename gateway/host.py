@@ -148,15 +148,35 @@ class Host:
             if self.ready:
                 self._ready_s += now - last
             last = now
-            while self._naming and (seat := next(iter(self._naming))).name_by <= self._ready_s:
-                del self._naming[seat]
-                seat.tell(Notice("no name was given in time, goodbye"))
-                seat.end(CloseReason.NAME_TIMEOUT)
+            self._end_nameless()
             before = now - self.config.sendq_stall_s
             for seat in list(self.seats):
                 since = seat.connection.stalled_since
                 if since is not None and since <= before:
                     seat.connection.abort(CloseReason.SENDQ_STALLED)
+
+    def _end_nameless(self) -> None:
+        while self._naming and (seat := next(iter(self._naming))).name_by <= self._ready_s:
+            del self._naming[seat]
+            if seat.session.state is State.NAMING:
+                seat.tell(Notice("no name was given in time, goodbye"))
+                seat.end(CloseReason.NAME_TIMEOUT)
+            else:
+                # It gave one, and waits for us; if that is refused, it has a moment for another.
+                seat.name_by = self._ready_s + _TICK_S
+                self._naming[seat] = None
+
+    def redis_away(self) -> None:
+        """Tell those who wait for a name that it will take a while."""
+        self.ready = False
+        for seat in list(self._naming):
+            if seat.session.state is not State.NAMING:
+                self._tell_to_wait(seat)
+
+    def _tell_to_wait(self, seat: Seat) -> None:
+        if seat not in self._told_to_wait:
+            self._told_to_wait.add(seat)
+            seat.tell(Notice("the chat cannot reach its Redis right now, please wait"))
 
     # What a session asks for.
 
@@ -197,9 +217,8 @@ class Host:
                     seat.session.taken(name)
                     seat.pump()
 
-        if not self.ready and seat not in self._told_to_wait:
-            self._told_to_wait.add(seat)
-            seat.tell(Notice("the chat cannot reach its Redis right now, please wait"))
+        if not self.ready:
+            self._tell_to_wait(seat)
         session = seat.session
         self.cluster.registry.claim(
             folded, name, session.id, seat.generation, session.room, answered
@@ -371,6 +390,11 @@ class Host:
         self.release_names(seat)
         seat.generation = 0
         log.warning("evicted", session=session, name=seat.session.name)
+        if not seat.nameable:
+            # Its session is its secret's, and goes on with its next connection.
+            seat.tell(Notice("this gateway was cut off for a while, please reconnect", "evicted"))
+            seat.end(CloseReason.REPLACED)
+            return
         self._by_session.pop(session, None)
         seat.session.evicted(new_session_id())
         self.cluster.rooms.gone(room, session)

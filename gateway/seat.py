@@ -102,6 +102,11 @@ class Seat:
         return Holder(self._host.gateway, self.session.id, self.generation)
 
     @property
+    def nameable(self) -> bool:
+        """Whether it is a person who can be asked for a name, not a program."""
+        return self._front.asks_again
+
+    @property
     def stalled(self) -> bool:
         return self.connection.stalled_since is not None
 

@@ -342,7 +342,7 @@ class Gateway:
         self._is_ready.set()
 
     def _redis_away(self, error: str) -> None:
-        self._host.ready = False
+        self._host.redis_away()
         self._away_since = asyncio.get_running_loop().time()
         self._replayed = self._rooms.counts.filled
         log.warning("redis away", error=error)

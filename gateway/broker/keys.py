@@ -68,5 +68,9 @@ class Keys:
     def rooms(self) -> str:
         return f"{self.namespace}:{{registry}}:rooms"
 
+    @property
+    def calls(self) -> str:
+        return f"{self.namespace}:{{registry}}:calls"
+
     def holds(self, gateway: GatewayId) -> str:
         return f"{self.namespace}:{{registry}}:holds:{gateway}"

@@ -115,6 +115,7 @@ class Presence:
             keys.names,
             keys.holds(self._gateway),
             keys.rooms,
+            keys.calls,
         )
         args = (
             self._gateway,

@@ -101,6 +101,8 @@ class Registry:
         self._gateway = gateway
         self._nobody = Holder(gateway, SessionId(""), 0)
         self._waiting: deque[_Request] = deque()
+        self._number = 0  # of the last call
+        self._refused = False
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
@@ -146,7 +148,7 @@ class Registry:
     async def bury(self, gateway: GatewayId) -> None:
         """End a gateway's lease.  Raises one of ``Unreachable``."""
         keys = self._keys
-        where = (keys.beats, keys.dying, keys.gateways, keys.holds(gateway))
+        where = (keys.beats, keys.dying, keys.gateways, keys.holds(gateway), keys.calls)
         await call(self._client, [Call(BURY, where, (gateway,))])
 
     async def drained(self) -> None:
@@ -187,9 +189,12 @@ class Registry:
             self._waiting.extendleft(reversed(requests))
             return False
         if isinstance(replies, RedisError):
-            log.warning("registry refused", error=str(replies))
+            if not self._refused:
+                log.warning("registry refused", error=str(replies))
+            self._refused = True
             self._waiting.extendleft(reversed(requests))
             return False
+        self._refused = False
         again = []
         for request, reply in zip(requests, replies, strict=True):
             if reply == b"wait":
@@ -201,7 +206,14 @@ class Registry:
 
     def _call(self, gateway: GatewayId, requests: list[_Request]) -> Call:
         keys = self._keys
-        args: list[str | bytes | int] = [gateway, self._config.silent_ticks]
+        self._number += 1
+        args: list[str | bytes | int] = [
+            gateway,
+            self._config.silent_ticks,
+            self._config.retention_s,
+            self._gateway,
+            self._number,
+        ]
         for request in requests:
             holder = request.holder
             args += (
@@ -212,9 +224,9 @@ class Registry:
                 request.room,
                 request.name,
             )
-        return Call(
-            REGISTRY, (keys.names, keys.clock, keys.beats, keys.holds(gateway), keys.rooms), args
-        )
+        held = keys.holds(gateway)
+        where = (keys.names, keys.clock, keys.beats, held, keys.rooms, keys.calls)
+        return Call(REGISTRY, where, args)
 
 
 def _answer(folded: str, reply: bytes) -> Answer:

@@ -24,6 +24,10 @@ local gateway, number = ARGV[2], ARGV[3]
 
 local last = redis.call('HMGET', record, 'number', 'reply')
 if last[1] == number then return last[2] end
+if last[1] and tonumber(last[1]) > tonumber(number) then
+  -- It was stuck on a dead connection, and answered on another one long ago.
+  return redis.error_reply('STALE a later batch came before this one')
+end
 
 local room = redis.call('HMGET', meta, 'epoch', 'offset')
 if not room[1] or (ARGV[4] ~= '' and ARGV[4] ~= room[1]) then return 'epoch' end
@@ -32,6 +36,9 @@ if not room[1] or (ARGV[4] ~= '' and ARGV[4] ~= room[1]) then return 'epoch' end
 redis.call('XLEN', log)
 redis.call('XLEN', said)
 redis.call('HLEN', members)
+for i = 12, #ARGV, 7 do
+  if ARGV[i + 5] ~= '0' then redis.call('XLEN', ARGV[9] .. ARGV[i + 1]) end
+end
 
 local epoch, offset = room[1], tonumber(room[2])
 local time = redis.call('TIME')

@@ -5,14 +5,20 @@
 --       3 beats  sorted set: gateway -> the tick of its last beat
 --       4 holds  set of this gateway: the folded names it may hold
 --       5 rooms  sorted set: room -> how many people are in it
--- ARGV  1 gateway  2 silent ticks  then, for each operation, 6 fields:
+--       6 calls  hash: calling gateway -> the number of its last call
+-- ARGV  1 gateway  2 silent ticks  3 retention s  4 calling gateway  5 number of this call
+--       then, for each operation, 6 fields:
 --       verb, folded name, session, generation, room, name
 --
--- Verbs, all of which can be repeated:
--- claim    'ok GENERATION GATEWAY' (the one that held it, if the same session
---          did elsewhere), 'taken', or 'ghost RECORD' if the holder's gateway
+-- A call can be repeated under its number until there is a later one: one that was
+-- stuck on a dead connection must not claim again what has been released since.
+--
+-- Verbs:
+-- claim    'ok GENERATION ', or 'ok GENERATION GATEWAY ROOM' if the same session
+--          held it there until now: it stays in that room; 'taken', or 'ghost RECORD' if the holder's gateway
 --          fell silent: its membership must be ended, and the name released for
---          it, before it can be claimed.  Generation 0 asks for a new one.
+--          it, before it can be claimed.  Generation 0 asks for a new one,
+--          and only such a claim takes over from another gateway.
 --          'wait' if this gateway has no lease now.
 -- release  'ok GENERATION '; needs no lease, since it is done for the dead, too
 -- find     'found RECORD' or 'absent'
@@ -21,12 +27,17 @@
 --          field says, biggest first
 -- Returns a list with one of these for each operation.
 
-local names, clock, beats, holds, rooms = unpack(KEYS)
-local gateway, silent = ARGV[1], tonumber(ARGV[2])
+local names, clock, beats, holds, rooms, calls = unpack(KEYS)
+local gateway, silent, retention = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+if tonumber(ARGV[5]) < tonumber(redis.call('HGET', calls, ARGV[4]) or 0) then
+  return redis.error_reply('STALE a later call came before this one')
+end
 local leased = redis.call('ZSCORE', beats, gateway)
 local tick = tonumber(redis.call('HGET', clock, 'tick') or 0)
 redis.call('HLEN', names)
 redis.call('SCARD', holds)
+redis.call('ZCARD', rooms)
+redis.call('HSET', calls, ARGV[4], ARGV[5])
 
 local function claim(folded, session, given, room, name)
   local record = redis.call('HGET', names, folded)
@@ -42,6 +53,8 @@ local function claim(folded, session, given, room, name)
     end
     if holder == gateway then
       generation = its_generation
+    elseif generation then
+      return 'taken'  -- it went on elsewhere, and its newer holder keeps it
     else
       before, generation, room = holder .. ' ' .. its_room, nil, its_room
     end
@@ -87,7 +100,7 @@ local function set_people(room, people)
 end
 
 local results = {}
-for i = 3, #ARGV, 6 do
+for i = 6, #ARGV, 6 do
   local verb, folded, session, generation, room, name = unpack(ARGV, i, i + 5)
   if verb == 'release' then
     results[#results + 1] = release(folded, session, generation)
@@ -103,5 +116,9 @@ for i = 3, #ARGV, 6 do
   else
     results[#results + 1] = 'wait'
   end
+end
+for _, key in ipairs(KEYS) do
+  local ttl = redis.call('TTL', key)
+  if ttl ~= -2 and ttl < retention / 2 then redis.call('EXPIRE', key, retention) end
 end
 return results
