@@ -6,6 +6,7 @@ Knows nothing about sockets or Redis.  Never awaits.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -91,8 +92,9 @@ class Hub:
         state = self._rooms.get(room)
         if state is None:
             state = self._rooms[room] = _Room()
-        if member.session_id in state.parts:
-            self.flush()  # it left a moment ago: what it is owed from before goes first
+        if member.session_id in state.members:
+            # It left a moment ago: what it is owed from before goes first.
+            member.send(self.remove(room, member.session_id))
         state.members[member.session_id] = member
         state.parts[member.session_id] = _Part(len(state.pending), greeting)
         self._mark(room)
@@ -102,14 +104,19 @@ class Hub:
         state = self._rooms.get(room)
         if state is None or session_id not in state.members:
             return
-        state.parts.setdefault(session_id, _Part()).end = len(state.pending)
-        self._mark(room)
+        part = state.parts.setdefault(session_id, _Part())
+        if part.end is None:
+            part.end = len(state.pending)
+            self._mark(room)
 
     def remove(self, room: str, session_id: SessionId) -> bytes:
         """The member is gone at once.  Returns what it had still to get."""
         state = self._rooms.get(room)
         if state is None or session_id not in state.members:
             return b""
+        if state.sending is not None:
+            self._go_on(room, state, to_the_end=True)
+        self._mark(room)  # it may have been the last one
         member = state.members.pop(session_id)
         part = state.parts.pop(session_id, None) or _Part()
         pieces = [self._encode(member.encoding, item, room) for item in state.pending]
@@ -148,11 +155,11 @@ class Hub:
         dirty, self._dirty = self._dirty, {}
         for room in dirty:
             state = self._rooms[room]
-            if state.sending is None:
-                state.sending = self._send(room, state)
-                self._go_on(room, state)
-            else:
+            if state.sending is not None:
                 self._dirty[room] = None  # after the one under way
+                continue
+            state.sending = self._send(room, state)
+            self._go_on(room, state)
         self._flushed_at = asyncio.get_running_loop().time()
 
     def _mark(self, room: str) -> None:
@@ -165,11 +172,13 @@ class Hub:
             else:
                 self._timer = loop.call_at(due, self.flush)
 
-    def _go_on(self, room: str, state: _Room) -> None:
-        assert state.sending is not None
-        if next(state.sending, self) is None:
-            asyncio.get_running_loop().call_soon(self._go_on, room, state)
-            return
+    def _go_on(self, room: str, state: _Room, *, to_the_end: bool = False) -> None:
+        if state.sending is None:
+            return  # somebody needed it to be through
+        for _ in state.sending:
+            if not to_the_end:
+                asyncio.get_running_loop().call_soon(self._go_on, room, state)
+                return
         state.sending = None
         if room in self._dirty:
             self._mark(room)
@@ -178,7 +187,7 @@ class Hub:
 
     def _send(self, room: str, state: _Room) -> Iterator[None]:
         """Yields after each slice of members, so that the loop can go on."""
-        begun_at = asyncio.get_running_loop().time()
+        begun_at = time.perf_counter()
         items, state.pending = state.pending, []
         parts, state.parts = state.parts, {}
         pieces: dict[Encoding, list[bytes]] = {}
@@ -222,7 +231,7 @@ class Hub:
             if len(some) == _SLICE_MEMBERS:
                 yield
         self.flush_events.observe(len(items))
-        self.flush_s.observe(asyncio.get_running_loop().time() - begun_at)
+        self.flush_s.observe(time.perf_counter() - begun_at)
         self._on_sent(items)
 
     @staticmethod

@@ -159,7 +159,8 @@ class Rooms:
         self._wake = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._rooms)
+        """How many rooms have somebody here."""
+        return sum(not room.kept for room in self._rooms.values())
 
     @property
     def behind(self) -> int:
