@@ -1,0 +1,323 @@
+"""Rooms on a stage: a log that the test writes, and notes of what is asked of Redis."""
+
+import asyncio
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+
+from gateway.broker.keys import Keys
+from gateway.broker.outbox import Holder, Outcome
+from gateway.broker.reader import Member, Snapshot
+from gateway.chat.events import (
+    Joined,
+    Left,
+    Message,
+    Missed,
+    Renamed,
+    Welcome,
+    decode_envelope,
+    encode_event,
+)
+from gateway.config import Config
+from gateway.hub import Hub
+from gateway.rooms import Rooms
+
+KEYS = Keys("test")
+LOBBY = KEYS.channel("lobby")
+
+
+class Log:
+    """The lobby as Redis has it, and the reader that asks for it.
+
+    A reading that was asked for comes when the test awaits ``read``.
+    """
+
+    def __init__(self):
+        self.epoch, self.lines, self.members = "a", [], {}
+        self._asked = asyncio.Semaphore(0)
+        self._may_read = asyncio.Semaphore(0)
+        self._came = asyncio.Semaphore(0)
+
+    def append(self, *events, gateway="G2"):
+        """Returns what Redis publishes of it."""
+        added = []
+        for event in events:
+            head = f"{len(self.lines) + 1} {self.epoch} 0 {gateway} {id(event)} 0 "
+            self.lines.append(head.encode() + encode_event(event))
+            added.append(self.lines[-1])
+            if isinstance(event, Joined):
+                self.members[event.session] = event.name
+            elif isinstance(event, Left):
+                self.members.pop(event.session, None)
+        return b"\n".join(added)
+
+    async def asked(self):
+        await self._asked.acquire()
+
+    async def come(self):
+        """Answer the oldest reading, and wait until it has been dealt with."""
+        self._may_read.release()
+        await self._came.acquire()
+        turn = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(turn.set_result, None)
+        await turn
+
+    async def read(self, questions):
+        self._asked.release()
+        await self._may_read.acquire()
+        self._came.release()
+        return [self._snapshot(question) for question in questions]
+
+    def _snapshot(self, question):
+        known = question.epoch == self.epoch
+        after = question.offset if known else 0
+        at_known = self.lines[after - 1] if known and 0 < after <= len(self.lines) else b""
+        members = None
+        if question.members or not known:
+            members = {
+                session: Member(Holder("G2", session, 1), name)
+                for session, name in self.members.items()
+            }
+        said = [line for line in self.lines if b'"message"' in line]
+        return Snapshot(
+            self.epoch,
+            len(self.lines),
+            len(self.members),
+            at_known,
+            self.lines[after:] if question.epoch else [],
+            members,
+            said if members is not None else [],
+        )
+
+
+class Encoding:
+    """What was sent, as it is: nothing is turned into bytes."""
+
+    def __init__(self):
+        self.items = {}
+
+    def encode(self, item, room=""):
+        self.items[id(item)] = item
+        return b"%d " % id(item)
+
+    encode_own = encode
+
+
+class Resident:
+    """Somebody on this gateway.  ``heard`` is what was sent; ``notes`` what became of it."""
+
+    stalled, resume = False, None
+
+    def __init__(self, session, name, encoding):
+        self.session_id, self.name, self.encoding = session, name, encoding
+        self.holder = Holder("G1", session, 1)
+        self.notes, self._sent = [], b""
+
+    @property
+    def last_name(self):
+        return self.name
+
+    def send(self, data):
+        self._sent += data
+
+    @property
+    def heard(self):
+        items = [self.encoding.items[int(one)] for one in self._sent.split()]
+        return [getattr(item, "event", item) for item in items]
+
+    def __getattr__(self, what):
+        return lambda *values: self.notes.append((what, *values))
+
+
+class Stage:
+    def __init__(self):
+        self.log, self.encoding = Log(), Encoding()
+        self.submitted, self.served, self.subscriptions = [], [], []
+        self.hub = Hub(window_s=3600.0)
+        self.hub.flush()
+        nothing = SimpleNamespace(set_people=lambda *_: None)
+        self.rooms = Rooms(
+            Config(), "G1", KEYS, self.hub, self.log, nothing, nothing, lambda _post: None
+        )
+        self.rooms.publisher = SimpleNamespace(
+            submit=self.submitted.append,
+            serve=lambda room, epoch, restore: self.served.append((room, epoch, list(restore))),
+            forget=lambda room: self.served.append((room, "", [])),
+        )
+        self.rooms.subscriber = SimpleNamespace(
+            subscribe=self.subscriptions.extend, unsubscribe=self.subscriptions.remove
+        )
+
+    def arrive(self, payload):
+        """Redis published this, and nothing more is at hand."""
+        self.rooms.message(LOBBY, payload)
+        self.rooms.caught_up()
+
+    async def enter(self, session="s1", name="alice"):
+        """Somebody becomes a member; what was heard by then is passed over."""
+        resident = Resident(session, name, self.encoding)
+        self.rooms.enter("lobby", resident)
+        self.rooms.subscribed(LOBBY)
+        await self.look()
+        self.arrive(self.log.append(Joined(session, name), gateway="G1"))
+        self.hub.flush()
+        assert isinstance(resident.heard[0], Welcome)
+        resident._sent = b""
+        self.submitted.clear()
+        self.served.clear()
+        return resident
+
+    async def look(self):
+        """The log is read, since something asked for it."""
+        await self.log.asked()
+        await self.log.come()
+        self.hub.flush()
+
+
+@pytest.fixture
+async def stage():
+    stage = Stage()
+    reading = asyncio.create_task(stage.rooms.run_forever())
+    yield stage
+    reading.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await reading
+
+
+def says(*texts):
+    return [Message("s9", "zoe", text) for text in texts]
+
+
+async def test_who_enters_joins_when_the_room_is_subscribed_and_its_log_known(stage):
+    """DESIGN 3: subscribe and wait for the confirmation, then one script appends joined."""
+    alice = Resident("s1", "alice", stage.encoding)
+    stage.rooms.enter("lobby", alice)
+    assert stage.subscriptions == [LOBBY]
+    assert stage.submitted == []
+    stage.rooms.subscribed(LOBBY)
+    assert stage.submitted == []
+    await stage.look()
+    (join,) = stage.submitted
+    assert (join.event, join.holder) == (Joined("s1", "alice"), alice.holder)
+    assert [(room, epoch) for room, epoch, _ in stage.served] == [("lobby", "a")]
+
+
+async def test_who_joins_gets_the_history_before_and_the_events_after(stage):
+    """DESIGN 3: when the relay reaches J, the session gets the history before J."""
+    stage.log.append(*says("one", "two"))
+    alice = Resident("s1", "alice", stage.encoding)
+    stage.rooms.enter("lobby", alice)
+    stage.rooms.subscribed(LOBBY)
+    await stage.look()
+    three, four = says("three", "four")
+    stage.arrive(stage.log.append(three, Joined("s1", "alice"), four))
+    stage.hub.flush()
+    welcome, after = alice.heard
+    assert [said.envelope.event.text for said in welcome.history] == ["one", "two", "three"]
+    assert (welcome.people, list(welcome.names), after) == (1, ["alice"], four)
+    assert alice.notes == [("joined", 1)]
+
+
+async def test_events_that_are_lost_on_the_way_are_delivered_from_the_log(stage):
+    """Promise 3: killed or dropped pub/sub connections."""
+    alice = await stage.enter()
+    one, two, three = says("one", "two", "three")
+    stage.log.append(one, two)
+    stage.arrive(stage.log.append(three))
+    assert alice.heard == []
+    await stage.look()
+    assert alice.heard == [one, two, three]
+
+
+async def test_a_subscription_that_is_confirmed_again_is_compared_with_the_log(stage):
+    """DESIGN 3: after every (re)subscribe: pub/sub can lose the tail."""
+    alice = await stage.enter()
+    (one,) = says("one")
+    stage.log.append(one)
+    stage.rooms.subscribed(LOBBY)
+    await stage.look()
+    assert alice.heard == [one]
+
+
+async def test_what_comes_between_a_resubscription_and_its_reading_hides_no_other_log(stage):
+    """DESIGN 3: a failover that lost writes: members are told, never silence.
+
+    The log lost its end and grew again; its next event seems to follow.
+    """
+    alice = await stage.enter()
+    stage.arrive(stage.log.append(*says("old 1", "old 2")))
+    stage.hub.flush()
+    del stage.log.lines[-2:]
+    stage.log.append(*says("new 1", "new 2"))
+    stage.rooms.subscribed(LOBBY)
+    stage.arrive(stage.log.append(*says("new 3")))
+    await stage.look()
+    assert Missed() in alice.heard
+
+
+async def test_of_another_log_members_are_told_and_kept_in_it(stage):
+    """DESIGN 3: a Redis that came back empty is filled again with what the sessions hold."""
+    alice = await stage.enter()
+    stage.log.epoch, stage.log.lines, stage.log.members = "b", [], {}
+    stage.rooms.other_log("lobby")
+    await stage.look()
+    assert alice.heard == [Missed()]
+    ((room, epoch, (keep,)),) = stage.served
+    assert (room, epoch, keep.silent, keep.event) == ("lobby", "b", True, Joined("s1", "alice"))
+    assert stage.rooms.people("lobby") == ["alice"]
+
+
+async def test_a_log_that_is_the_same_after_all_is_served_again(stage):
+    """Outbox: what another log did not take waits for ``serve``; so it must come in any case.
+
+    Redis was asked in between at an address that another server had.
+    """
+    await stage.enter()
+    stage.rooms.other_log("lobby")
+    await stage.look()
+    assert [(room, epoch) for room, epoch, _ in stage.served] == [("lobby", "a")]
+
+
+async def test_who_is_ended_from_elsewhere_is_told_and_hears_no_more(stage):
+    """Issue 3: a gateway that was only stopped for long finds itself reaped."""
+    alice = await stage.enter()
+    (one,) = says("one")
+    stage.arrive(stage.log.append(one, Left("s1", "alice"), *says("two")))
+    stage.hub.flush()
+    assert ("left", "G2") in alice.notes
+    assert alice.heard == [one]
+    assert stage.rooms.people("lobby") == []
+
+
+async def test_a_room_that_nobody_here_is_in_is_served_no_more(stage):
+    """DESIGN 2: gateways subscribe and unsubscribe."""
+    alice = await stage.enter()
+    stage.rooms.leave("lobby", alice, lambda *_: stage.rooms.gone("lobby", "s1"))
+    (leave,) = stage.submitted
+    assert leave.event == Left("s1", "alice")
+    leave.finish(Outcome.CONFIRMED, 2)
+    assert stage.subscriptions == []
+    stage.arrive(stage.log.append(*says("one")))
+    stage.hub.flush()
+    assert alice.heard == []
+
+
+async def test_people_are_who_the_log_says(stage):
+    """DESIGN 4: /who: everybody in the room, on all gateways."""
+    await stage.enter()
+    stage.arrive(stage.log.append(Joined("s2", "Bob"), Joined("s3", "carol")))
+    stage.arrive(stage.log.append(Renamed("s3", "carol", "aaron"), Left("s2", "Bob")))
+    assert stage.rooms.people("lobby") == ["aaron", "alice"]
+
+
+async def test_garbage_on_a_channel_harms_nobody(stage):
+    """Promise 5: hostile input costs the others nothing."""
+    alice = await stage.enter()
+    (one,) = says("one")
+    stage.rooms.message("another channel", stage.log.lines[-1])
+    stage.rooms.message(LOBBY, b"hello")
+    stage.arrive(stage.log.append(one))
+    stage.hub.flush()
+    assert alice.heard == [one]
+    assert decode_envelope(stage.log.lines[-1]).event == one
