@@ -13,34 +13,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.answers import Answers
 from gateway.broker.keys import inbox
 from gateway.broker.outbox import Operation, Outcome
 from gateway.broker.publisher import Publisher
-from gateway.broker.reader import Question, Snapshot
 from gateway.broker.reaper import Reaper
-from gateway.broker.registry import Answer, Found, Ghost, Granted, Registry, RoomCounts
+from gateway.broker.registry import Answer, Ghost, Granted, Registry
 from gateway.chat.commands import Hello
 from gateway.chat.events import (
-    Delivered,
     Envelope,
     GatewayId,
-    History,
     Notice,
-    People,
     Private,
     Replaced,
     RoomEvent,
-    RoomList,
-    Said,
     SessionId,
     Told,
-    decode_envelope,
 )
 from gateway.chat.reasons import CloseReason
 from gateway.chat.session import State
 from gateway.chat.text import fold_name
 from gateway.config import Config
-from gateway.inquiries import Inquiries
 from gateway.ops.logs import get_logger
 from gateway.rooms import Rooms
 
@@ -50,7 +43,6 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _TICK_S = 0.25
-_UNAVAILABLE = Notice("that can't be answered right now", "unavailable")
 
 
 def new_session_id() -> SessionId:
@@ -75,7 +67,7 @@ class Cluster:
     publisher: Publisher
     registry: Registry
     reaper: Reaper
-    inquiries: Inquiries
+    answers: Answers
 
 
 class Host:
@@ -211,9 +203,11 @@ class Host:
             match answer:
                 case Granted():
                     self._granted(seat, name, folded, answer)
+                case _ if seat.leaving:
+                    pass
                 case Ghost():
                     self.cluster.reaper.evict(answer, lambda: self.claim(seat, name))
-                case _ if not seat.leaving:
+                case _:
                     seat.session.taken(name)
                     seat.pump()
 
@@ -267,76 +261,6 @@ class Host:
     def publish(self, seat: Seat, event: RoomEvent, told: Callable[[Outcome, int], None]) -> None:
         operation = Operation(seat.session.room, seat.holder, event, told)
         self.cluster.publisher.submit(operation)
-
-    def post(self, seat: Seat, to: str, text: str, ref: int) -> None:
-        """Find who is called ``to``, and put the line into the inbox of that gateway."""
-
-        def found(answer: Answer) -> None:
-            if isinstance(answer, Found):
-                self._post_to(seat, answer, text, ref)
-                seat.session.answered()
-                seat.pump()
-            else:
-                seat.answer(Notice(f"{to} is not here", "absent", ref))
-
-        self.cluster.registry.find(fold_name(to), found)
-
-    def _post_to(self, seat: Seat, found: Found, text: str, ref: int) -> None:
-        holder, session = found.holder, seat.session
-        event = Private(session.id, session.name, holder.session, found.name, text, ref)
-        seat.outstanding += 1
-
-        def told(outcome: Outcome, offset: int) -> None:
-            seat.outstanding -= 1
-            if seat.leaving:
-                pass
-            elif outcome in (Outcome.CONFIRMED, Outcome.REPEATED):
-                seat.tell(Delivered(found.name, text, ref, offset))
-            elif outcome is Outcome.REFUSED:
-                seat.tell(Notice(f"{found.name} is not here", "absent", ref))
-            else:
-                certain = outcome is Outcome.NOT_DELIVERED
-                session.not_delivered(event, certain=certain)
-            self.resume_speakers()
-
-        operation = Operation(inbox(holder.gateway), seat.holder, event, told)
-        self.cluster.publisher.submit(operation)
-
-    def list_people(self, seat: Seat, room: str) -> None:
-        here = self.cluster.rooms.people(room)
-        if here is not None:
-            seat.answer(People(room, here))
-            return
-
-        def answered(snapshot: Snapshot | None) -> None:
-            if snapshot is None:
-                seat.answer(_UNAVAILABLE)
-                return
-            names = [member.name for member in (snapshot.members or {}).values()]
-            seat.answer(People(room, sorted(names, key=str.casefold)))
-
-        self.cluster.inquiries.ask(Question(room, members=True), answered)
-
-    def list_rooms(self, seat: Seat) -> None:
-        def answered(answer: Answer) -> None:
-            assert isinstance(answer, RoomCounts)
-            seat.answer(RoomList(answer.rooms))
-
-        self.cluster.rooms.report()  # what was just done here is to be seen
-        self.cluster.registry.rooms(self.config.rooms_listed, answered)
-
-    def show_history(self, seat: Seat, count: int | None) -> None:
-        room = seat.session.room
-        wanted = self.config.history if count is None else min(count, self.config.history_length)
-
-        def answered(snapshot: Snapshot | None) -> None:
-            if snapshot is None:
-                seat.answer(_UNAVAILABLE)
-                return
-            seat.answer(History([Said(room, decode_envelope(line)) for line in snapshot.history]))
-
-        question = Question(room, members=True, history=max(wanted, 1))
-        self.cluster.inquiries.ask(question, answered)
 
     def event(self, envelope: Envelope) -> None:
         """Something came for a single session of this gateway."""

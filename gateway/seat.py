@@ -185,16 +185,20 @@ class Seat:
         self._host.publish(self, event, told)
 
     def post(self, to: str, text: str, ref: int) -> None:
-        self._host.post(self, to, text, ref)
+        self._host.cluster.answers.post(self, to, text, ref)
 
     def list_people(self, room: str) -> None:
-        self._host.list_people(self, room)
+        self._host.cluster.answers.list_people(self, room)
 
     def list_rooms(self) -> None:
-        self._host.list_rooms(self)
+        self._host.cluster.answers.list_rooms(self)
 
     def show_history(self, count: int | None) -> None:
-        self._host.show_history(self, count)
+        self._host.cluster.answers.show_history(self, count)
+
+    def confirmed(self) -> None:
+        """Something that this seat said has left the outbox."""
+        self._host.resume_speakers()
 
     def answer(self, item: Told) -> None:
         """What the session asked for is here."""

@@ -10,6 +10,7 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
+from gateway.answers import Answers
 from gateway.broker import calls
 from gateway.broker.clock import RedisClock
 from gateway.broker.embedded import EmbeddedServer, EmbeddedServerError, NoServerFound
@@ -169,7 +170,11 @@ class Gateway:
         self._rooms.publisher = self._publisher
         self._rooms.subscriber = self._subscriber
         self._host.cluster = Cluster(
-            self._rooms, self._publisher, self._registry, self._reaper, self._inquiries
+            self._rooms,
+            self._publisher,
+            self._registry,
+            self._reaper,
+            Answers(config, self._rooms, self._publisher, self._registry, self._inquiries),
         )
         self._listener = Listener(config, self._adopt, self.certificate)
         self._clock = RedisClock(self._client)
