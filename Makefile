@@ -3,28 +3,35 @@
 PYTHON ?= python3
 PORT ?= 8080
 GATEWAYS ?= 3
+LB ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run cluster test check format readme clean
+.PHONY: help install run cluster chat test bench check format readme clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
-	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) GATEWAYS=$(GATEWAYS)"
+	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) GATEWAYS=$(GATEWAYS) LB=$(LB)"
 
 install: $(INSTALLED) ## make .venv with everything that running, testing and checking needs
 
 run: $(INSTALLED) ## run one gateway on PORT
 	@$(BIN)/python -m gateway serve --port $(PORT)
 
-cluster: $(INSTALLED) ## run Redis, GATEWAYS gateways and the front port PORT
-	@$(BIN)/python -m gateway cluster --gateways $(GATEWAYS) --port $(PORT)
+cluster: $(INSTALLED) ## run Redis, GATEWAYS gateways and the front port PORT (LB=haproxy: a real balancer)
+	@$(BIN)/python -m gateway cluster --gateways $(GATEWAYS) --port $(PORT) --balancer "$(LB)"
+
+chat: $(INSTALLED) ## talk, in the terminal client, to what listens on PORT
+	@$(BIN)/python -m gateway chat localhost:$(PORT)
 
 test: $(INSTALLED) ## run all tests
 	$(BIN)/python -m pytest
+
+bench: $(INSTALLED) ## measure the goals of the README's table, about 15 minutes on a quiet machine
+	@$(BIN)/python -m gateway bench --goals
 
 check: $(INSTALLED) ## check format, lint and types
 	$(BIN)/python -m ruff format --check .
@@ -51,5 +58,5 @@ $(INSTALLED): pyproject.toml
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$(PYTHON) cannot make a venv: install what it lacks (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	@if [ -f $@ ]; then rm $@; else "$(PYTHON)" -m venv --clear $(VENV); fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,test,check]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[chat,embedded,bench,test,check]'
 	@touch $@

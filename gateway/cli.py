@@ -20,6 +20,7 @@ import click
 from gateway import __version__
 from gateway.config import FLAGS, Config, SettingsError
 from gateway.ops import logs
+from gateway.tools.bench.options import bench
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -210,17 +211,99 @@ _SETTING = {setting.name: setting for setting in FLAGS}
         _option(_SETTING["host"]),
         _option(_SETTING["port"], help="the front port; the gateways take those after it"),
         _option(_SETTING["redis_url"]),
+        _Option(
+            ["--balancer"],
+            type=click.Choice(["", "haproxy"]),
+            default="",
+            metavar="haproxy",
+            envvar=_env_of("balancer"),
+            show_envvar=True,
+            help="what the front is: HAProxy as in production, instead of the cluster itself",
+        ),
     ]
 )
 @click.pass_context
-def cluster(ctx: click.Context, gateways: int, host: str, port: int, redis_url: str) -> int:
+def cluster(
+    ctx: click.Context, gateways: int, host: str, port: int, redis_url: str, balancer: str
+) -> int:
     """Run Redis, several gateways and one port in front of them, on this machine."""
     from gateway.tools.cluster import run_cluster
 
     if port + gateways > 65535:
         raise click.UsageError(f"--port: no room for {gateways} gateways after {port}", ctx)
     logs.setup("text")
-    return _run(run_cluster(gateways=gateways, host=host, port=port, redis_url=redis_url))
+    return _run(
+        run_cluster(gateways=gateways, host=host, port=port, redis_url=redis_url, balancer=balancer)
+    )
+
+
+cli.add_command(bench)
+
+
+@cli.command(
+    params=[
+        _option(_SETTING["redis_url"], help="the Redis of the gateways"),
+        _option(_SETTING["redis_password_file"]),
+        click.Option(["--json", "as_json"], is_flag=True, help="print it as JSON"),
+    ]
+)
+def status(redis_url: str, redis_password_file: str, as_json: bool) -> int:
+    """Show the gateways and rooms of a cluster, and what is wrong with them."""
+    from gateway.tools.status import run_status
+
+    logs.setup("text")
+    config = Config(redis_url=redis_url, redis_password_file=redis_password_file)
+    return _run(run_status(config, as_json=as_json))
+
+
+def _address(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, int]:
+    """``HOST``, ``HOST:PORT``, ``[IPV6]`` or ``[IPV6]:PORT``."""
+    port: Any = _SETTING["port"].default
+    if found := re.fullmatch(r"(?:\[(.+)\]|([^:\[\]]+))(?::(\d{1,5}))?", value, re.A):
+        host, port = found[1] or found[2], found[3] or port
+    else:
+        host = value if value.count(":") > 1 and "[" not in value else ""
+    if host and 0 < int(port) <= 65535:
+        return host, int(port)
+    raise click.BadParameter(f"{value!r} is not HOST or HOST:PORT", ctx, param)
+
+
+@cli.command(
+    params=[
+        click.Argument(
+            ["address"],
+            default="localhost",
+            callback=_address,
+            metavar="[HOST[:PORT]]",
+            required=False,
+        ),
+        _Option(
+            ["--name"],
+            default="",
+            metavar="NAME",
+            envvar=_env_of("name"),
+            show_envvar=True,
+            help="who you are; asked for if not given (from a pipe: the login name)",
+        ),
+        _Option(
+            ["--room"],
+            default="",
+            metavar="ROOM",
+            envvar=_env_of("room"),
+            show_envvar=True,
+            help="where to go first; the lobby if not given",
+        ),
+    ]
+)
+def chat(address: tuple[str, int], name: str, room: str) -> int:
+    """Talk: a screen for people, plain lines for pipes."""
+    import asyncio
+
+    from gateway.tools.chat.command import run_chat
+
+    host, port = address
+    # Not uvloop: it can't watch every kind of terminal.
+    return asyncio.run(run_chat(host=host, port=port, name=name, room=room))
 
 
 def _run(command: Coroutine[Any, Any, int]) -> int:

@@ -15,7 +15,7 @@ from gateway.host import Host
 from gateway.seat import Seat
 
 _SEATS_PER_S = 100.0
-_RESTARTING = Notice("this gateway is restarting, please reconnect", "restarting")
+_RESTARTING = Notice("this gateway is restarting, please reconnect", "draining")
 
 
 async def drain(host: Host, *, within_s: float) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
 import socket
-import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -39,6 +37,7 @@ from gateway.ops.metrics import Metrics
 from gateway.ops.pulse import Pulse, Systemd
 from gateway.rooms import Rooms
 from gateway.seat import Seat
+from gateway.signals import on_hang_up, stop_on_signals
 from gateway.vitals import Parts, Vitals
 
 log = get_logger(__name__)
@@ -50,7 +49,7 @@ async def serve(config: Config, *, adopt_fd: int | None = None) -> int:
     ``adopt_fd`` is the inherited end of a channel over which another process
     hands accepted connections to this one.
     """
-    stop = _signals()
+    stop = stop_on_signals()
     bound, admin_bound = _bind(config.host, config.port), None
     if bound and config.admin_port is not None:
         admin_bound = _bind(config.admin_host, config.admin_port)
@@ -75,7 +74,7 @@ async def serve(config: Config, *, adopt_fd: int | None = None) -> int:
             )
             config = replace(config, redis_url=embedded.url, redis_password_file="")
         gateway = Gateway(config)
-        _on_hang_up(gateway, stop)
+        on_hang_up(gateway.reload, stop, reloads=gateway.certificate is not None)
         try:
             if admin_bound and not await gateway.open_admin(admin_bound):
                 return 1
@@ -96,29 +95,6 @@ def _bind(host: str, port: int) -> socket.socket | None:
     except OSError as error:
         log.error("cannot listen", address=f"{host}:{port}", error=error.strerror)
         return None
-
-
-def _signals() -> asyncio.Event:
-    """Set by the first SIGINT or SIGTERM; the second one ends the process at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def first() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, first)
-    return stop
-
-
-def _on_hang_up(gateway: Gateway, stop: asyncio.Event) -> None:
-    """SIGHUP: what can be read again is; else, if a terminal was closed, the gateway ends."""
-    ends = not gateway.certificate and sys.stderr is not None and sys.stderr.isatty()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, stop.set if ends else gateway.reload)
 
 
 class Gateway:

@@ -6,7 +6,6 @@ nothing else is kept here.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ from gateway.broker.presence import Presence
 from gateway.broker.publisher import Publisher
 from gateway.broker.subscriber import Subscriber
 from gateway.chat.events import Envelope
+from gateway.chat.reasons import CloseReason
 from gateway.chat.session import State
 from gateway.config import Config
 from gateway.host import Host
@@ -71,7 +71,7 @@ class Vitals:
                     late_s = max(0.0, now - item.at_ms / 1000)
                     self._delivery_s.observe(late_s)
                     latest_s = max(latest_s, late_s)
-        self._delivery_max_s.observe(latest_s, asyncio.get_running_loop().time())
+        self._delivery_max_s.observe(latest_s, time.monotonic())
 
     def why_not_ready(self) -> list[str]:
         """Why no new clients should be sent here; empty if they should."""
@@ -90,7 +90,6 @@ class Vitals:
     def describe(self) -> str:
         """What others can read of this gateway in Redis; see ``gateway status``."""
         parts = self.parts
-        now = asyncio.get_running_loop().time()
         return json.dumps(
             {
                 "version": __version__,
@@ -98,7 +97,7 @@ class Vitals:
                 "connections": parts.listener.connections,
                 "rooms": len(parts.rooms),
                 "loop_lag_s": round(parts.pulse.max_lag_s, 4),
-                "delivery_lag_s": round(self._delivery_max_s.value(now), 4),
+                "delivery_lag_s": round(self._delivery_max_s.value(time.monotonic()), 4),
                 "rooms_behind": parts.rooms.behind,
                 "outbox_bytes": parts.publisher.outbox.size_bytes,
                 "draining": self.draining,
@@ -133,7 +132,7 @@ class Vitals:
                 reason.value: count for reason, count in listener.refused.items()
             },
             "gateway_connections_closed_total": {
-                reason.value: count for reason, count in host.closes.items()
+                reason.value: host.closes.get(reason, 0) for reason in CloseReason
             },
             "gateway_received_bytes_total": listener.ended_received_bytes + received,
             "gateway_sent_bytes_total": listener.ended_sent_bytes + sent,

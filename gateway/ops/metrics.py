@@ -22,6 +22,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from gateway.ops.admin import Answer
 from gateway.ops.histogram import Histogram
 
 
@@ -121,10 +122,10 @@ class Metrics(Collector):
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
-    def text(self, accept: str) -> tuple[bytes, str]:
-        """The answer to a scrape with this ``Accept`` header, and its content type."""
+    def answer(self, accept: str) -> Answer:
+        """The answer to a scrape with this ``Accept`` header."""
         encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+        return Answer(encode(self._registry), content_type)
 
     def describe(self) -> Iterator[Metric]:
         """The names alone; so nothing is read before the gateway is complete."""

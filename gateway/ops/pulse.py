@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -27,15 +28,15 @@ class Pulse:
     @property
     def max_lag_s(self) -> float:
         """The longest delay of about the last minute."""
-        return self._highest_s.value(asyncio.get_running_loop().time())
+        return self._highest_s.value(time.monotonic())
 
     async def run_forever(self) -> None:
         """Beat, as long as the task lives."""
-        loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _BEAT_S
+            # The loop's own clock stands still while the loop is held up.
+            due = time.monotonic() + _BEAT_S
             await asyncio.sleep(_BEAT_S)
-            now = loop.time()
+            now = time.monotonic()
             late_s = max(0.0, now - due)
             self.lag_s.observe(late_s)
             self._highest_s.observe(late_s, now)
@@ -52,8 +53,8 @@ class Systemd:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\\0" + address[1:] if address.startswith("@") else address
         limit_us = environment.get("WATCHDOG_USEC", "") if _is_for_us(environment) else ""
-        self._interval_s = int(limit_us) / 3e6 if limit_us.isdecimal() else float("inf")
-        self._told_at = float("-inf")
+        self._interval_s = int(limit_us) / 3e6 if limit_us.isdecimal() else 0.0
+        self._due_at = 0.0 if self._interval_s else float("inf")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)
 
@@ -72,8 +73,8 @@ class Systemd:
 
     def alive(self, now: float) -> None:
         """Feed the watchdog, three times in the time that it waits."""
-        if now - self._told_at >= self._interval_s:
-            self._told_at = now
+        if now >= self._due_at:
+            self._due_at = now + self._interval_s
             self._tell("WATCHDOG=1")
 
     def _tell(self, state: str) -> None:

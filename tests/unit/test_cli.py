@@ -95,12 +95,13 @@ def test_flags_become_settings_of_their_type(run, ran):
 @pytest.mark.parametrize("setting", FLAGS, ids=lambda setting: setting.name)
 def test_every_flag_is_also_an_environment_variable(run, ran, monkeypatch, setting):
     """DESIGN 4: each flag is also an environment variable GATEWAY_<FLAG>."""
-    values = {"redis_url": "redis://localhost/1", "host": "::1"}
+    kind = setting.metadata.get("type", type(setting.default))
     choices = setting.metadata.get("choices")
-    value = choices[-1] if choices else values.get(setting.name) or str(setting.default + 1)
+    text = "redis://localhost/1" if setting.name == "redis_url" else "::1"
+    value = choices[-1] if choices else text if kind is str else str((setting.default or 0) + 1)
     monkeypatch.setenv(f"GATEWAY_{setting.name.upper()}", value)
     assert run("serve") == (0, "")
-    assert getattr(ran.configs[0], setting.name) == type(setting.default)(value)
+    assert getattr(ran.configs[0], setting.name) == kind(value)
 
 
 def test_a_flag_wins_over_its_variable_and_an_empty_variable_is_none(run, ran, monkeypatch):
@@ -226,7 +227,8 @@ def test_a_url_in_the_wrong_place_does_not_show_its_password(run):
 
 def test_a_cluster_gets_its_settings(run, ran):
     assert run("cluster", "--gateways", "2", "--port", "9000") == (0, "")
-    assert ran.clusters == [{"gateways": 2, "host": "127.0.0.1", "port": 9000, "redis_url": ""}]
+    wanted = {"gateways": 2, "host": "127.0.0.1", "port": 9000, "redis_url": "", "balancer": ""}
+    assert ran.clusters == [wanted]
 
 
 @pytest.mark.parametrize("command", ["serve", "cluster"])

@@ -1,0 +1,232 @@
+"""``gateway status``: the cluster as Redis sees it.
+
+Reads what the gateways write with each beat; changes nothing, and asks no gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from gateway.broker import calls
+from gateway.broker.keys import Keys
+from gateway.broker.subscriber import database
+from gateway.config import Config, SettingsError
+from gateway.ops.logs import redacted
+
+_ROOMS_SHOWN = 20
+_SLOW_LOOP_S = 0.25
+_LATE_DELIVERY_S = 1.0
+_FULL_OUTBOX = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One gateway, as it describes itself and as the others see it.
+
+    ``silent_beats``: how many beats the others made since its last one, or None if
+    it is dead and somebody cleans up after it.
+    """
+
+    id: str
+    version: str
+    uptime_s: float
+    connections: int
+    rooms: int
+    loop_lag_s: float
+    delivery_lag_s: float
+    rooms_behind: int
+    outbox_bytes: int
+    draining: bool
+    silent_beats: int | None
+    not_ready: Sequence[str]
+
+    @classmethod
+    def of(cls, id: str, said: Mapping[str, Any], now_s: float, silent: int | None) -> Standing:
+        """What a gateway of another version does not say is taken as nothing."""
+        started_at = said.get("started_at")
+        return cls(
+            id=id,
+            version=str(said.get("version", "")),
+            uptime_s=max(0.0, now_s - started_at) if started_at else 0.0,
+            connections=int(said.get("connections", 0)),
+            rooms=int(said.get("rooms", 0)),
+            loop_lag_s=float(said.get("loop_lag_s", 0)),
+            delivery_lag_s=float(said.get("delivery_lag_s", 0)),
+            rooms_behind=int(said.get("rooms_behind", 0)),
+            outbox_bytes=int(said.get("outbox_bytes", 0)),
+            draining=bool(said.get("draining")),
+            silent_beats=silent,
+            not_ready=[str(reason) for reason in said.get("why_not_ready", ())],
+        )
+
+    @property
+    def starting(self) -> bool:
+        return "starting" in self.not_ready
+
+    def warnings(self, config: Config) -> list[str]:
+        found = []
+        if self.silent_beats is None:
+            return [f"{self.id} is dead; its people and names are being removed"]
+        if self.silent_beats >= config.silent_ticks:
+            found.append(f"missed {self.silent_beats} beats: it hangs, or was killed")
+        if self.loop_lag_s >= _SLOW_LOOP_S:
+            found.append(f"its loop was held up for {_seconds(self.loop_lag_s)}")
+        if self.delivery_lag_s >= _LATE_DELIVERY_S:
+            found.append(f"delivered {_seconds(self.delivery_lag_s)} behind the log")
+        if self.outbox_bytes >= config.outbox_bytes * _FULL_OUTBOX:
+            found.append(f"{self.outbox_bytes} bytes wait for Redis")
+        if not self.draining and not self.starting:
+            found += [f"not ready: {reason}" for reason in self.not_ready]
+        return [f"{self.id} {what}" for what in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The cluster at one moment; rooms biggest first."""
+
+    gateways: Sequence[Standing]
+    rooms: Sequence[tuple[str, int]]
+    warnings: Sequence[str]
+
+    def as_json(self) -> str:
+        return json.dumps(
+            {
+                "gateways": [asdict(gateway) for gateway in self.gateways],
+                "rooms": [{"room": room, "people": people} for room, people in self.rooms],
+                "warnings": list(self.warnings),
+            }
+        )
+
+    def as_text(self) -> str:
+        gateways = [_HEADINGS, *(_cells(gateway) for gateway in self.gateways)]
+        shown = [(room, str(people)) for room, people in self.rooms[:_ROOMS_SHOWN]]
+        left_out = len(self.rooms) - len(shown)
+        lines = _table(gateways) if self.gateways else ["no gateways"]
+        lines += ["", *_table([("ROOM", "PEOPLE"), *shown])] if shown else ["", "no rooms"]
+        if left_out:
+            lines.append(f"and {left_out} more")
+        if self.warnings:
+            lines += ["", *(f"WARNING: {warning}" for warning in self.warnings)]
+        return "\n".join(map(_printable, lines))
+
+
+async def run_status(config: Config, *, as_json: bool) -> int:
+    """Print the report; 1 if Redis can't be asked.  Raises ``SettingsError``."""
+    if not config.redis_url:
+        raise SettingsError("--redis-url: which Redis? The log of a gateway on its own names it")
+    try:
+        report = await read(config)
+    except calls.Unreachable as error:
+        why = str(error) or type(error).__name__
+        told = redacted(f"gateway status: {config.redis_url} cannot be asked: {why}")
+        print(_printable(told), file=sys.stderr)
+        return 1
+    print(report.as_json() if as_json else report.as_text())
+    return 0
+
+
+async def read(config: Config) -> Report:
+    """Raises one of ``Unreachable``."""
+    keys = Keys(config.namespace, database(config))
+    client = calls.connect(config)
+    try:
+        async with asyncio.timeout(config.connect_timeout_s + config.reply_timeout_s):
+            async with client.pipeline(transaction=False) as pipe:
+                pipe.time()
+                pipe.hget(keys.clock, "tick")
+                pipe.hgetall(keys.gateways)
+                pipe.zrange(keys.beats, 0, -1, withscores=True)
+                pipe.zrevrange(keys.rooms, 0, -1, withscores=True)
+                (seconds, _), tick, said, beats, rooms = await pipe.execute()
+    finally:
+        await client.aclose()
+    ticks = {id.decode(): int(score) for id, score in beats}
+    gateways = [
+        Standing.of(id, _read_description(text), seconds, _silent(ticks.get(id), tick))
+        for id, text in sorted((id.decode(), text) for id, text in said.items())
+    ]
+    people = [(room.decode(), int(count)) for room, count in rooms if count > 0]
+    return Report(
+        gateways,
+        sorted(people, key=lambda room: (-room[1], room[0])),
+        [warning for gateway in gateways for warning in gateway.warnings(config)],
+    )
+
+
+def _read_description(text: bytes) -> Mapping[str, Any]:
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", said) if isinstance(said, dict) else {}
+
+
+def _silent(beat: int | None, tick: bytes | None) -> int | None:
+    return None if beat is None else max(0, int(tick or 0) - beat)
+
+
+_HEADINGS = (
+    "GATEWAY",
+    "VERSION",
+    "UPTIME",
+    "CONNECTIONS",
+    "ROOMS",
+    "LOOP LAG",
+    "LOG LAG",
+    "STATE",
+)
+
+
+def _cells(gateway: Standing) -> tuple[str, ...]:
+    behind = f" ({gateway.rooms_behind} rooms behind)" if gateway.rooms_behind else ""
+    return (
+        gateway.id,
+        gateway.version or "?",
+        _duration(gateway.uptime_s),
+        str(gateway.connections),
+        str(gateway.rooms),
+        _seconds(gateway.loop_lag_s),
+        _seconds(gateway.delivery_lag_s) + behind,
+        _state(gateway),
+    )
+
+
+def _state(gateway: Standing) -> str:
+    if gateway.silent_beats is None:
+        return "dead"
+    if gateway.draining:
+        return "draining"
+    if gateway.starting:
+        return "starting"
+    return "not ready" if gateway.not_ready else "ready"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours, days = int(seconds / 60), int(seconds / 3600), int(seconds / 86400)
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{int(seconds)} s"
+
+
+def _printable(line: str) -> str:
+    """No terminal acts on what others wrote into Redis."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

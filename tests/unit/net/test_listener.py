@@ -1,0 +1,294 @@
+"""What comes before a client's first word: admission, PROXY headers, TLS, and their deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+
+import pytest
+import trustme
+
+from gateway.chat.reasons import CloseReason, Refusal
+from gateway.config import Config, SettingsError
+from gateway.net.listener import Listener, address_of, bind
+from gateway.net.tls import Certificate
+
+PATIENCE_S = 10.0
+HEADER = b"PROXY TCP4 192.0.2.7 198.51.100.1 5123 8080\r\n"
+CA = trustme.CA()
+
+
+class Guest:
+    """Whoever owns a connection here: greets it, and keeps what it says."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.said = b""
+        self.hung = False
+        self.reason = None
+        connection.receiver = self
+        connection.send(b"hello\n")
+
+    def received(self, data):
+        self.said += data
+
+    def hung_up(self):
+        self.hung = True
+        self.connection.close(CloseReason.HUNG_UP, timeout_s=1)
+
+    def closed(self, reason):
+        self.reason = reason
+
+
+class Door:
+    """A listener on a free port, and who came in."""
+
+    def __init__(self, certificate=None, **settings):
+        self.guests = []
+        self.listener = Listener(
+            Config(**settings), lambda each: self.guests.append(Guest(each)), certificate
+        )
+        bound = bind("127.0.0.1", 0)
+        self.port = bound.getsockname()[1]
+        self.listener.start(bound)
+
+    def refused(self):
+        return {reason: n for reason, n in self.listener.refused.items() if n}
+
+    async def until(self, condition, what):
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"not {what}: {self.refused()}"
+            await asyncio.sleep(0.005)
+
+    async def until_refused(self, reason):
+        await self.until(lambda: self.refused(), "refused")
+        assert self.refused() == {reason: 1}
+        assert self.guests == []
+        await self.until(lambda: self.listener.connections == 0, "uncounted")
+
+
+@pytest.fixture
+async def door():
+    """Opens doors with a test's settings; nothing is left of them."""
+    doors, clients = [], contextlib.ExitStack()
+
+    def opened(**settings):
+        doors.append(Door(**settings))
+        return doors[-1]
+
+    opened.client = lambda door: clients.enter_context(
+        socket.create_connection(("127.0.0.1", door.port), PATIENCE_S)
+    )
+    yield opened
+    clients.close()
+    for each in doors:
+        each.listener.stop()
+        for guest in each.guests:
+            guest.connection.abort(CloseReason.DRAINED)
+        await each.until(lambda each=each: each.listener.connections == 0, "all gone")
+
+
+async def heard(client, count=6):
+    return await asyncio.to_thread(client.recv, count)
+
+
+async def test_without_the_flag_no_header_is_guessed(door):
+    here = door()
+    client = door.client(here)
+    client.sendall(HEADER + b"alice\n")
+    assert await heard(client) == b"hello\n"
+    (guest,) = here.guests
+    await here.until(lambda: guest.said == HEADER + b"alice\n", "heard")
+    assert guest.connection.peer == address_of(client)
+
+
+async def test_a_trusted_proxy_says_who_it_speaks_for(door):
+    here = door(proxy_protocol=True)
+    client = door.client(here)
+    client.sendall(HEADER + b"alice\n")
+    assert await heard(client) == b"hello\n"
+    (guest,) = here.guests
+    await here.until(lambda: guest.said == b"alice\n", "heard")
+    assert guest.connection.peer == "192.0.2.7:5123"
+
+
+async def test_a_header_may_come_in_pieces(door):
+    here = door(proxy_protocol=True)
+    client = door.client(here)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for byte in HEADER:
+        client.sendall(bytes((byte,)))
+        await asyncio.sleep(0)
+    assert await heard(client) == b"hello\n"
+    assert here.guests[0].connection.peer == "192.0.2.7:5123"
+
+
+async def test_a_proxy_that_speaks_for_itself_keeps_its_address(door):
+    here = door(proxy_protocol=True)
+    client = door.client(here)
+    client.sendall(b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00")
+    assert await heard(client) == b"hello\n"
+    assert here.guests[0].connection.peer == address_of(client)
+
+
+async def test_whoever_is_no_trusted_proxy_is_refused(door, caplog):
+    here = door(proxy_protocol=True, trusted_proxies="10.0.0.0/8,::1")
+    client = door.client(here)
+    client.sendall(HEADER)
+    await here.until_refused(Refusal.UNTRUSTED)
+    assert await closed(client)
+    assert "127.0.0.1" in str([record.fields for record in caplog.records])
+
+
+async def closed(client):
+    """Whether the other side closed, with whatever in between."""
+    try:
+        while await asyncio.to_thread(client.recv, 4096):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+async def test_a_client_without_a_header_is_refused(door):
+    here = door(proxy_protocol=True)
+    client = door.client(here)
+    client.sendall(b"alice\n")
+    await here.until_refused(Refusal.PROXY_HEADER)
+    assert await closed(client)
+
+
+async def test_a_header_that_does_not_come_is_not_waited_for(door):
+    here = door(proxy_protocol=True, proxy_timeout_s=0.05)
+    client = door.client(here)
+    client.sendall(HEADER[:20])
+    await here.until_refused(Refusal.PROXY_TIMEOUT)
+    assert await closed(client)
+
+
+async def test_a_health_check_that_only_connects_is_no_complaint(door, caplog):
+    here = door(proxy_protocol=True)
+    door.client(here).close()
+    await here.until_refused(Refusal.GONE)
+    assert caplog.records == []
+
+
+async def test_refusals_are_counted_each_and_logged_once_in_a_while(door, caplog):
+    here = door(proxy_protocol=True)
+    for _ in range(5):
+        door.client(here).sendall(b"no header\n")
+    await here.until(lambda: here.listener.refused[Refusal.PROXY_HEADER] == 5, "refused")
+    assert len(caplog.records) == 1
+
+
+async def test_more_than_allowed_are_told_so(door):
+    here = door(max_connections=1, proxy_protocol=True)
+    first, second = door.client(here), door.client(here)
+    first.sendall(HEADER)
+    second.sendall(HEADER)
+    assert await heard(first) == b"hello\n"
+    assert here.listener.full
+    await here.until(lambda: here.refused() == {Refusal.FULL: 1}, "refused")
+    assert (await heard(second, 100)).startswith(b"* this gateway is full")
+
+
+async def test_networks_that_are_none_are_a_bad_setting(door):
+    with pytest.raises(SettingsError, match="--trusted-proxies"):
+        door(trusted_proxies="everybody")
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    path = tmp_path / "both.pem"
+    CA.issue_cert("gateway.example").private_key_and_cert_chain_pem.write_to_path(path)
+    return Certificate(str(path), "")
+
+
+def trusting(**more):
+    context = ssl.create_default_context()
+    CA.configure_trust(context)
+    for name, value in more.items():
+        setattr(context, name, value)
+    return context
+
+
+async def handshake(client, context):
+    return await asyncio.to_thread(context.wrap_socket, client, server_hostname="gateway.example")
+
+
+@pytest.mark.parametrize("header", [b"", HEADER], ids=["straight", "behind a proxy"])
+async def test_tls_carries_both_ways_after_a_header_if_any(door, certificate, header):
+    here = door(certificate=certificate, proxy_protocol=bool(header))
+    client = door.client(here)
+    client.sendall(header)
+    with await handshake(client, trusting()) as secure:
+        assert await heard(secure) == b"hello\n"
+        secure.sendall(b"alice\n")
+        (guest,) = here.guests
+        await here.until(lambda: guest.said == b"alice\n", "heard")
+        assert guest.connection.peer.startswith("192.0.2.7:" if header else "127.0.0.1:")
+
+
+async def test_the_end_of_a_tls_client_is_the_end(door, certificate, caplog):
+    """TLS knows no half-closed connections; nobody is to be warned of that."""
+    here = door(certificate=certificate)
+    with await handshake(door.client(here), trusting()) as secure:
+        assert await heard(secure) == b"hello\n"
+        (await asyncio.to_thread(secure.unwrap)).close()
+    (guest,) = here.guests
+    await here.until(lambda: guest.reason is not None, "closed")
+    assert guest.hung
+    assert guest.reason is CloseReason.HUNG_UP
+    assert caplog.records == []
+
+
+async def test_older_tls_is_refused(door, certificate):
+    here = door(certificate=certificate)
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
+        old = trusting(minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1)
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.raises(ssl.SSLError):
+        await handshake(door.client(here), old)
+    await here.until_refused(Refusal.TLS_HANDSHAKE)
+
+
+async def test_a_client_that_speaks_no_tls_is_refused(door, certificate):
+    here = door(certificate=certificate)
+    client = door.client(here)
+    client.sendall(b"alice\n")
+    await here.until_refused(Refusal.TLS_HANDSHAKE)
+    assert await closed(client)
+
+
+async def test_a_handshake_that_does_not_come_is_not_waited_for(door, certificate):
+    here = door(certificate=certificate, tls_timeout_s=0.05)
+    client = door.client(here)
+    await here.until_refused(Refusal.TLS_HANDSHAKE)
+    assert await closed(client)
+
+
+async def test_who_is_not_in_yet_when_the_door_closes_stays_out(door, certificate):
+    here = door(certificate=certificate)
+    client = door.client(here)
+    await here.until(lambda: here.listener.connections == 1, "accepted")
+    here.listener.stop()
+    await here.until_refused(Refusal.DRAINED)
+    assert await closed(client)
+
+
+async def test_bytes_are_counted_when_a_connection_is_over_too(door):
+    here = door()
+    client = door.client(here)
+    client.sendall(b"alice\n")
+    assert await heard(client) == b"hello\n"
+    (guest,) = here.guests
+    await here.until(lambda: guest.said == b"alice\n", "heard")
+    assert (guest.connection.received_bytes, guest.connection.sent_bytes) == (6, 6)
+    client.close()
+    await here.until(lambda: guest.reason is not None, "closed")
+    assert (here.listener.ended_received_bytes, here.listener.ended_sent_bytes) == (6, 6)
+    assert here.listener.accepted == 1
