@@ -249,18 +249,19 @@ class Outbox:
         not said again: its readers may have it.
         """
         queue = self._queues[batch.room]
-        if batch.epoch == "" and queue.epoch == "":
-            self.answered(batch, [b"0"] * len(batch.operations))
-            return False
-        if queue.unsure:
-            says = [o for o in batch.operations if o.mortal]
-            rest = [o for o in batch.operations if not o.mortal]
-            self._put_first(queue, rest)
-            self._done(batch)
-            for operation in says:
-                operation.finish(Outcome.NOT_CONFIRMED)
-        else:
+        gone_for_good = batch.epoch == "" and queue.epoch == ""  # and nobody makes another one
+        if not queue.unsure and not gone_for_good:
             self._put_back(queue)
+        else:
+            unsure = queue.unsure
+            over = [o for o in batch.operations if o.mortal or gone_for_good]
+            self._put_first(queue, [o for o in batch.operations if o not in over])
+            self._done(batch)
+            for operation in over:
+                said = unsure and operation.mortal
+                operation.finish(Outcome.NOT_CONFIRMED if said else Outcome.REFUSED)
+            if gone_for_good:
+                return False
         # A newer log may have become known while the call was on its way.
         queue.paused = batch.epoch == queue.epoch
         if not queue.paused:

@@ -185,7 +185,7 @@ class Session:
 
     def _me(self, command: commands.Me) -> None:
         if not command.text:
-            self._refuse("what do you do? /me TEXT", "bad_request")
+            self._refuse("what do you do? /me TEXT", "bad_request", command.ref)
             return
         self._desk.publish(Action(self.id, self.name, command.text, command.ref))
 

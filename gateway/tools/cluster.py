@@ -225,7 +225,7 @@ class _Gateway:
                 [sys.executable, *command.split(), *self._flags],
                 pass_fds=[theirs.fileno()],
                 # Not on the command line, which everybody on the machine can read.
-                env=os.environ | {"GATEWAY_REDIS_URL": self._redis_url},
+                env=_environment(self._redis_url),
             )
             unless_spawned.pop_all()
         handoff = self._dealer.add(ours, lambda: self._changed(handoff.ready))
@@ -280,6 +280,13 @@ class _Gateway:
             fields = [f"{key}={entry[key]}" for key in entry.keys() - LOGGED_ALWAYS]
             self._last = " ".join([str(event), *sorted(fields)])
             _say(f"{self} {level}: {self._last}")
+
+
+def _environment(redis_url: str) -> dict[str, str]:
+    """What a gateway here inherits: not what only one of them could have."""
+    ours = {"GATEWAY_ADMIN_PORT", "GATEWAY_REDIS_PASSWORD_FILE", "GATEWAY_PROXY_PROTOCOL"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
+    return inherited | {"GATEWAY_REDIS_URL": redis_url}
 
 
 def _listen(host: str, port: int) -> socket.socket:

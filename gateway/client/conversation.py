@@ -1,0 +1,335 @@
+"""One stay in the chat, over as many connections as it takes, without I/O.
+
+Bytes in: ``receive``.  Bytes out: ``output``.  ``begin`` and ``end`` tell that a
+connection starts and is over.  Knows no sockets, no clock and no waiting.
+
+Two rules make a lost connection harmless.  What is unanswered is sent again with
+the same ``ref``, which the gateways answer as they did the first time.  And what
+changes the room or the name travels alone: nothing else is unanswered then, so
+nothing can be said again in another room than the first time.
+"""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+from collections import deque
+
+import msgspec
+
+from gateway.chat.text import clean_line
+from gateway.client.events import (
+    Ack,
+    Action,
+    Error,
+    Event,
+    Message,
+    Missed,
+    Notice,
+    People,
+    Pong,
+    Renamed,
+    RoomEvent,
+    Rooms,
+    Welcome,
+    decode,
+)
+from gateway.client.requests import Answered, ChatError, Refused, Request
+
+MOST_UNANSWERED = 256
+"""Requests that may wait for their answers: what a gateway remembers of a session."""
+MAX_LINE_BYTES = 4 * 2**20
+"""A longer line from the server is skipped and told as ``Missed``."""
+
+_PROMPT = "Enter your name: "
+_SPOKEN = ("say", "me", "msg")  # have a ref
+_IN_THE_LOG = ("say", "me")
+_MOVES = ("join", "leave")
+_ALONE = (*_MOVES, "nick")
+# Said of a connection, not of a request: what is unanswered goes to the next one.
+_PASSING = ("draining", "restarting", "evicted", "replaced")
+_FINAL = ("name_refused", "name_taken", "room_refused", "bad_json", "bad_request", "too_long")
+
+
+class Conversation:
+    """``begin``, then ``receive`` and ``output`` until ``end``; then again ``begin``."""
+
+    def __init__(self, name: str, room: str = "") -> None:
+        self.name = name
+        self.room = room
+        self.epoch = ""
+        self.position = 0
+        """The last offset that was seen; 0 before the first welcome."""
+        self.welcomed = False
+        """The present connection is a member of the room."""
+        self.refused: Refused | None = None
+        """Set once, for good: there is no point in another connection."""
+        self.farewell = ""
+        """Why the server ends, or ended, the last connection, if it said so."""
+        self._session = secrets.token_hex(16)
+        self._last_ref = 0
+        self._waiting: deque[Request] = deque()
+        self._flying: dict[Request, None] = {}  # sent on this connection, in order
+        self._pings: deque[Answered] = deque()
+        self._astray = False  # some were missed: the next offset may be any
+        self._ours: set[int] = set()  # our own lines' offsets after the position
+        self._going = self._replaced = False  # the present connection
+        self._times_replaced = 0  # one connection after the other
+        self._out: list[bytes] = []
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._skipping = False
+        self._prompted = False
+
+    # Connections.
+
+    def begin(self) -> None:
+        """A connection is open: the first line to send says who is there, and since when."""
+        self.farewell = ""
+        self._buffer.clear()
+        self._scanned = 0
+        self._skipping = self._prompted = False
+        self._going = self._replaced = False
+        hello: dict[str, str | int] = {"name": self.name, "session": self._session}
+        if self.room:
+            hello["room"] = self.room
+        if self.epoch:
+            hello |= {"epoch": self.epoch, "after": self.position}
+        self._out = [msgspec.json.encode(hello) + b"\n"]
+
+    def end(self) -> None:
+        """The connection is over.  What is unanswered waits for the next one."""
+        self.welcomed = False
+        self._times_replaced = self._times_replaced + 1 if self._replaced else 0
+        if self._times_replaced > 1:
+            # Once may be a gateway that was cut off; twice is somebody with our session.
+            self.refused = Refused("replaced", self.farewell)
+        self._waiting.extendleft(reversed(self._flying))
+        self._flying.clear()
+        self._out.clear()
+        pings, self._pings = self._pings, deque()
+        for answered in pings:
+            answered(ChatError("lost", "the connection was lost"))
+        if not self.farewell and not self._prompted:
+            # A gateway that is full says so before it knows that we speak JSON.
+            self._greeted(bytes(self._buffer[:1024]))
+
+    def output(self) -> bytes:
+        """What to send now; once."""
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    # Requests.
+
+    @property
+    def unanswered(self) -> list[Request]:
+        """What was asked and not answered, the oldest first."""
+        return [*self._flying, *self._waiting]
+
+    def request(self, kind: str, answered: Answered, **fields: str | int) -> None:
+        """Ask; ``answered`` is called once.  The caller holds ``MOST_UNANSWERED``.
+
+        ``ValueError`` if there is nothing to see in ``text``.
+        """
+        if "text" in fields:
+            fields["text"] = clean_line(str(fields["text"]))
+            if not fields["text"]:
+                raise ValueError("the text is empty")
+        ref = ""
+        if kind in _SPOKEN:
+            ref = str(self._last_ref + 1)
+            line = msgspec.json.encode({"type": kind, **fields, "ref": ref})
+            self._last_ref += 1
+        else:
+            line = msgspec.json.encode({"type": kind, **fields})
+        self._waiting.append(Request(kind, fields, ref, line + b"\n", answered))
+        self._send()
+
+    def ping(self, answered: Answered) -> None:
+        """Like ``request``, at once and for this connection only."""
+        if not self.welcomed:
+            answered(ChatError("lost", "not connected"))
+            return
+        self._pings.append(answered)
+        self._out.append(b'{"type":"ping"}\n')
+
+    def quit(self) -> None:
+        self._out.append(b'{"type":"quit"}\n')
+
+    def give_up(self, error: ChatError) -> None:
+        """Nothing will be answered any more."""
+        requests = self.unanswered
+        self._flying.clear()
+        self._waiting.clear()
+        for request in requests:
+            request.answered(error)
+
+    def _send(self) -> None:
+        """Send what may be sent now."""
+        while self.welcomed and self._waiting:
+            request = self._waiting[0]
+            ahead = next(iter(self._flying), None)
+            if ahead and (request.kind in _ALONE or ahead.kind in _ALONE):
+                return
+            self._waiting.popleft()
+            self._flying[request] = None
+            request.repeated, request.sent = request.sent, True
+            self._out.append(request.line)
+            if request.kind == "history":
+                # Its answer is as many events as there are, without an end.
+                self._answer(request, Notice(""))
+
+    def _answer(self, request: Request, answer: Event | ChatError) -> None:
+        self._flying.pop(request, None)
+        request.answered(answer)
+        self._send()
+
+    def _first(self, *kinds: str) -> Request | None:
+        return next((request for request in self._flying if request.kind in kinds), None)
+
+    # What comes.
+
+    def receive(self, data: bytes) -> list[Event]:
+        """The events that ``data`` completes, in their order, none twice."""
+        events: list[Event] = []
+        buffer = self._buffer
+        buffer += data
+        while (end := buffer.find(b"\n", self._scanned)) >= 0:
+            line = bytes(buffer[:end])
+            del buffer[: end + 1]
+            self._scanned = 0
+            if self._skipping:
+                self._skipping = False
+                events.append(Missed())  # and the position stays where it is
+            elif not self._prompted:
+                self._greeted(line)
+            elif (event := decode(line)) is not None and (event := self._take(event)) is not None:
+                events.append(event)
+        if len(buffer) > MAX_LINE_BYTES:
+            self._skipping = True
+        if self._skipping:
+            buffer.clear()
+        self._scanned = len(buffer)
+        return events
+
+    def _greeted(self, line: bytes) -> None:
+        """The prompt, whose line is ended for us, or a line for people and no prompt."""
+        self._prompted = True
+        text = line.decode(errors="replace").removeprefix(_PROMPT.rstrip()).strip(" \r*")
+        self.farewell = text
+
+    def _take(self, event: Event) -> Event | None:
+        match event:
+            case Welcome():
+                self._take_welcome(event)
+                return event
+            case RoomEvent():
+                return self._take_room_event(event)
+            case Ack():
+                return self._take_ack(event)
+            case Error():
+                return self._take_error(event)
+            case Pong():
+                if self._pings:
+                    self._pings.popleft()(event)
+                return None
+            case People() | Rooms():
+                if (asked := self._first("who" if isinstance(event, People) else "rooms")) is None:
+                    return event
+                self._answer(asked, event)
+                return None
+            case Missed():
+                self._astray = True
+                return event
+            case _:
+                return event
+
+    def _take_welcome(self, welcome: Welcome) -> None:
+        first, self.welcomed = not self.welcomed, True
+        if not first or (welcome.room, welcome.epoch) != (self.room, self.epoch):
+            self._at(welcome.epoch, welcome.offset)
+        moved, self.room = welcome.room != self.room, welcome.room
+        self.name = welcome.name
+        self.farewell = ""
+        if not first:
+            if (move := self._first(*_MOVES)) is not None:
+                self._answer(move, welcome)
+        elif self._waiting and (request := self._waiting[0]).sent:
+            # Done before the last connection was lost, but for the answer?
+            wish = unicodedata.normalize("NFC", str(request.fields.get("name", "")).strip())
+            if (request.kind in _MOVES and moved) or (
+                request.kind == "nick" and wish == welcome.name
+            ):
+                self._waiting.popleft()
+                request.answered(welcome)
+        self._send()
+
+    def _at(self, epoch: str, position: int) -> None:
+        self.epoch = epoch
+        self.position = position
+        self._astray = False
+        self._ours.clear()
+
+    def _take_room_event(self, event: RoomEvent) -> Event | None:
+        if isinstance(event, Message | Action) and event.history:
+            return event
+        if event.room != self.room:
+            return None
+        if event.epoch != self.epoch or self._astray:
+            self._at(event.epoch, 0)
+        if event.offset <= self.position or event.offset in self._ours:
+            return None
+        self._advance(event.offset)
+        if isinstance(event, Renamed) and event.sender == self.name:
+            self.name = event.to
+            if (nick := self._first("nick")) is not None:
+                self._answer(nick, event)
+        return event
+
+    def _advance(self, offset: int) -> None:
+        self.position = offset
+        if self._ours:
+            self._ours = {ours for ours in self._ours if ours > offset}
+
+    def _take_ack(self, ack: Ack) -> Event | None:
+        request = next((each for each in self._flying if each.ref == ack.ref), None)
+        if request is None:
+            return None
+        if request.kind in _IN_THE_LOG and ack.offset > self.position:
+            if request.repeated:
+                # The answer to a repeat comes from memory, and may overtake what was said before.
+                self._ours.add(ack.offset)
+            else:
+                self._advance(ack.offset)
+        told = msgspec.structs.replace(ack, kind=request.kind, **request.fields)
+        self._answer(request, told)
+        return told
+
+    def _take_error(self, error: Error) -> Event | None:
+        if error.code in _PASSING:
+            self.farewell = error.text
+            self._going = True
+            self._replaced |= error.code == "replaced"
+            return None
+        if self._going and error.code == "not_delivered":
+            return None  # by this gateway, but it will be by the next one
+        if not self.welcomed:
+            if error.code in _FINAL:
+                self.refused = Refused(error.code, error.text)
+            self.farewell = error.text
+            return None
+        request = self._meant(error)
+        if request is None:
+            return error
+        self._answer(request, ChatError(error.code, error.text))
+        return None
+
+    def _meant(self, error: Error) -> Request | None:
+        """The request that an error answers."""
+        if error.ref:
+            return next((each for each in self._flying if each.ref == error.ref), None)
+        if error.code == "too_long":
+            # The server did not read as far as the ref: it was the longest.
+            return max(self._flying, key=lambda request: len(request.line), default=None)
+        return self._first(*_ALONE, "who", "rooms")
