@@ -1,0 +1,352 @@
+"""``publish.lua``: what its header says, on fakeredis and on a real server alike."""
+
+import contextlib
+
+import pytest
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+ROOM_KEYS = ("meta", "log", "said", "members")
+
+
+# Offsets and batches
+
+
+async def test_offsets_have_no_holes_whatever_is_refused_between(redis, alice, bob):
+    """DESIGN 2: offsets are 1, 2, 3, … without holes."""
+    await redis.open("lobby", alice, bob)
+    stranger = alice._replace(session="s9")
+    first = await redis.publish(alice.says("1"), stranger.says("no"), alice.says("2"))
+    second = await redis.publish(stranger.leaves(), gateway="G2")
+    third = await redis.publish(bob.says("3"), gateway="G2")
+    assert (first, second, third) == ("1 0 2", "0", "3")
+    assert [line.offset for line in await redis.log()] == [1, 2, 3]
+
+
+async def test_a_line_of_the_log_tells_where_when_and_whose_it_is(redis, alice):
+    """DESIGN 3: an event is known again by gateway, batch and index, a log by its epoch."""
+    epoch = await redis.open("lobby", alice)
+    before_s, _ = await redis.client.time()
+    stranger = alice._replace(session="s9")
+    await redis.publish(stranger.says("no"), alice.says("hi"), number=77)
+    (line,) = await redis.log()
+    assert (line.offset, line.epoch) == (1, epoch)
+    assert (line.gateway, line.batch, line.index) == ("G1", 77, 1)
+    assert 0 <= line.at_ms - before_s * 1000 < 60_000
+    assert line.raw.endswith(b" hi")
+
+
+async def test_a_repeated_batch_changes_nothing_and_gets_the_first_reply(redis, channel, alice):
+    """DESIGN 3: batches make repeats harmless."""
+    await redis.open("lobby", alice)
+    stranger = alice._replace(session="s9")
+    batch = (alice.says(), stranger.says(), alice.renames("al"), alice.leaves(), alice.joins())
+    first = await redis.publish(*batch, number=5)
+    before = await redis.everything()
+    await channel.heard()
+    assert await redis.publish(*batch, number=5) == first
+    assert await redis.everything() == before
+    assert await channel.heard() == []
+
+
+async def test_a_repeat_gets_its_reply_even_if_all_has_changed_since(redis, alice):
+    """DESIGN 3: what an answer said was true then; the sender must be told that."""
+    await redis.open("lobby", alice)
+    first = await redis.publish(alice.says(), alice.leaves(), number=5)
+    await redis.publish(alice.joins(), gateway="G2")
+    assert await redis.publish(alice.says(), alice.leaves(), number=5) == first == "1 2"
+
+
+async def test_an_older_batch_that_arrives_late_changes_nothing(redis, alice):
+    """DESIGN 3: the last batch alone can be repeated.  A call can be stuck on a dead connection."""
+    await redis.open("lobby", alice)
+    await redis.publish(alice.says("one"), number=9)
+    await redis.publish(alice.says("two"), number=10)
+    before = await redis.everything()
+    with contextlib.suppress(ResponseError):  # nobody waits for this answer
+        await redis.publish(alice.says("one"), number=9)
+    assert await redis.everything() == before
+
+
+async def test_numbers_are_counted_for_each_gateway_and_room(redis, alice, bob):
+    """DESIGN 3: Redis keeps the last batch per gateway and room."""
+    await redis.open("lobby", alice, bob)
+    await redis.open("den", alice)
+    assert await redis.publish(alice.says(), number=900) == "1"
+    assert await redis.publish(bob.says(), gateway="G2", number=900) == "2"
+    assert await redis.publish(alice.says(), room="den", number=900) == "1"
+
+
+async def test_a_batch_is_remembered_for_a_while_only(redis, alice):
+    """DESIGN 3: the last batch and its reply expire."""
+    await redis.open("lobby", alice)
+    await redis.publish(alice.says(), memory_s=100)
+    assert 90 < await redis.client.ttl(redis.keys.batch("lobby", "G1")) <= 100
+
+
+# Who may do what
+
+
+@pytest.mark.parametrize("does", ["says", "leaves", "renames"])
+@pytest.mark.parametrize(
+    "change",
+    [{"session": "s9"}, {"gateway": "G9"}, {"generation": 1}, {"generation": 120}],
+    ids=lambda change: "other " + ", ".join(change),
+)
+async def test_who_does_not_hold_the_membership_is_refused(redis, channel, alice, does, change):
+    """DESIGN 3: holders are fenced; the scripts refuse what comes from another one."""
+    alice = alice._replace(generation=12)
+    await redis.open("lobby", alice)
+    impostor = alice._replace(**change)
+    operation = impostor.renames("eve") if does == "renames" else getattr(impostor, does)()
+    assert await redis.publish(operation) == "0"
+    assert await redis.log() == []
+    assert await redis.members() == {"s1": "G1 12 alice"}
+    assert await channel.heard() == []
+
+
+async def test_joining_makes_a_member_and_an_event(redis, alice):
+    """DESIGN 3: one script adds the membership and appends ``joined``."""
+    await redis.open()
+    assert await redis.publish(alice.joins(), alice.says()) == "1 2"
+    assert await redis.members() == {"s1": "G1 1 alice"}
+    assert [line.raw.split(b" ")[-1] for line in await redis.log()] == [b"joined", b"hi"]
+
+
+async def test_joining_twice_says_nothing_twice(redis, alice):
+    """publish.lua: -1 if done without an event."""
+    await redis.open()
+    assert await redis.publish(alice.joins()) == "1"
+    assert await redis.publish(alice.joins()) == "-1"
+    assert len(await redis.log()) == 1
+
+
+async def test_keeping_makes_a_member_without_an_event(redis, channel, alice):
+    """DESIGN 3: a Redis that came back empty is filled again; nobody joined."""
+    await redis.open()
+    assert await redis.publish(alice.keeps(), alice.keeps()) == "-1 -1"
+    assert await redis.members() == {"s1": "G1 1 alice"}
+    assert await redis.log() == await channel.heard() == []
+
+
+@pytest.mark.parametrize("enter", ["joins", "keeps"])
+async def test_a_newer_holder_takes_over_without_an_event(redis, alice, enter):
+    """DESIGN 4: the membership goes over without leave or join; then the old one is fenced off."""
+    await redis.open("lobby", alice)
+    newer = alice._replace(gateway="G2", generation=10)
+    assert await redis.publish(getattr(newer, enter)(), gateway="G2") == "-1"
+    assert await redis.members() == {"s1": "G2 10 alice"}
+    assert await redis.publish(alice.says(), alice.leaves()) == "0 0"
+    assert await redis.publish(newer.says(), gateway="G2") == "1"
+
+
+@pytest.mark.parametrize("enter", ["joins", "keeps"])
+async def test_an_older_holder_cannot_come_back(redis, alice, enter):
+    """DESIGN 3: a gateway that wakes late can't remove somebody who went on elsewhere."""
+    newer = alice._replace(gateway="G2", generation=10)
+    await redis.open("lobby", newer)
+    older = alice._replace(generation=9)
+    assert await redis.publish(getattr(older, enter)()) == "0"
+    assert await redis.members() == {"s1": "G2 10 alice"}
+    assert await redis.log() == []
+
+
+async def test_leaving_ends_the_membership_once(redis, alice):
+    """DESIGN 3: one script removes the membership and appends ``left``."""
+    await redis.open("lobby", alice)
+    assert await redis.publish(alice.leaves(), alice.leaves(), alice.says()) == "1 0 0"
+    assert await redis.members() == {}
+
+
+async def test_a_new_name_is_the_members_from_then_on(redis, alice):
+    """publish.lua: rename."""
+    await redis.open("lobby", alice)
+    assert await redis.publish(alice.renames("Al")) == "1"
+    assert await redis.members() == {"s1": "G1 1 Al"}
+
+
+# Which log
+
+
+@pytest.mark.parametrize("epoch", ["", "someother"])
+async def test_without_a_log_nothing_is_done(redis, channel, alice, epoch):
+    """publish.lua: 'epoch' if the room's log is another one."""
+    assert await redis.publish(alice.joins(), epoch=epoch) == "epoch"
+    assert await redis.everything() == {}
+    assert await channel.heard() == []
+
+
+async def test_what_is_meant_for_another_log_is_not_done(redis, channel, alice):
+    """publish.lua: 'epoch' if the room's log is another one, and nothing is written."""
+    epoch = await redis.open("lobby", alice)
+    before = await redis.everything()
+    assert await redis.publish(alice.says(), epoch=epoch + "0") == "epoch"
+    assert await redis.everything() == before
+    assert await channel.heard() == []
+    assert await redis.publish(alice.says(), epoch=epoch) == "1"
+
+
+# Errors
+
+
+@pytest.mark.parametrize("broken", [*ROOM_KEYS, "batch"])
+async def test_nothing_is_written_if_a_key_is_of_another_type(redis, channel, alice, broken):
+    """DESIGN 3: Lua does not roll back: check everything that can fail before the first write."""
+    await redis.open("lobby", alice)
+    await redis.publish(alice.says())
+    await channel.heard()
+    keys = dict(zip(ROOM_KEYS, redis.keys.room("lobby"), strict=True))
+    keys["batch"] = redis.keys.batch("lobby", "G1")
+    await redis.client.delete(keys[broken])
+    await redis.client.set(keys[broken], "something else")
+    before = await redis.everything()
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await redis.publish(alice.says(), alice.renames("al"), alice.leaves())
+    assert await redis.everything() == before
+    assert await channel.heard() == []
+
+
+@pytest.mark.parametrize("redis_url", ["real"], indirect=True)  # fakeredis has no limit
+@pytest.mark.parametrize("first", ["says", "joins", "keeps", "leaves"])
+async def test_out_of_memory_a_batch_is_done_whole_or_not_at_all(redis, alice, bob, first):
+    """Issue 3: out-of-memory answers at run time; senders are told the truth."""
+    await redis.open("lobby", alice)
+    before = await redis.everything()
+    someone = bob if first in ("joins", "keeps") else alice
+    batch = (getattr(someone, first)(), someone.joins(), someone.says())
+    await redis.client.config_set("maxmemory", 1)
+    try:
+        reply = await redis.publish(*batch, number=50)
+    except OutOfMemoryError:
+        assert await redis.everything() == before
+        await redis.client.config_set("maxmemory", 0)
+        reply = await redis.publish(*batch, number=51)
+    finally:
+        await redis.client.config_set("maxmemory", 0)
+    events = sum(int(offset) > 0 for offset in reply.split())
+    assert [line.offset for line in await redis.log()] == list(range(1, events + 1))
+    assert "0" not in reply.split()
+
+
+async def test_nothing_is_written_if_a_sessions_refs_are_of_another_type(redis, alice):
+    """DESIGN 3: Lua does not roll back; what is before the operation that fails counts, too."""
+    await redis.open("lobby", alice)
+    await redis.client.set(redis.keys.refs("lobby") + "s1", "something else")
+    before = await redis.everything()
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await redis.publish(alice.says("without a ref"), alice.says("with one", ref=1))
+    assert await redis.everything() == before
+
+
+# What others get
+
+
+async def test_what_is_published_is_what_the_log_holds(redis, channel, alice):
+    """DESIGN 3: one script appends and publishes the same envelopes, a batch as one message."""
+    await redis.open("lobby", alice)
+    stranger = alice._replace(session="s9")
+    await redis.publish(alice.says("one"), stranger.says(), alice.keeps(), alice.says("two"))
+    await redis.publish(alice.says("three"))
+    heard = await channel.heard()
+    assert [payload.count(b"\n") for payload in heard] == [1, 0]
+    assert b"\n".join(heard).split(b"\n") == [line.raw for line in await redis.log()]
+
+
+async def test_only_what_people_said_is_history(redis, alice):
+    """publish.lua: said holds what people said only, under its offset in the log."""
+    await redis.open()
+    await redis.publish(alice.joins(), alice.says("hi"), alice.renames("al"), alice.leaves())
+    log = await redis.log()
+    assert len(log) == 4
+    assert await redis.history() == [log[1]]
+
+
+async def test_joins_and_leaves_never_push_messages_out_of_the_history(redis, alice, bob):
+    """DESIGN 4: joins and leaves never push messages out of the history."""
+    await redis.open("lobby", alice)
+    await redis.publish(*(alice.says(str(i)) for i in range(5)), history_length=5, log_length=5)
+    said = await redis.history()
+    for _ in range(5):
+        come_and_go = (bob.joins(), bob.leaves()) * 200
+        await redis.publish(*come_and_go, history_length=5, log_length=5)
+    assert await redis.history() == said
+    assert said[0] not in await redis.log()
+
+
+async def test_log_and_history_are_bounded(redis, alice):
+    """Issue 3: MAXLEN on the logs.  Trimming is of whole nodes, of 100 entries by default."""
+    await redis.open("lobby", alice)
+    for _ in range(10):
+        says = [alice.says() for _ in range(100)]
+        await redis.publish(*says, log_length=200, history_length=50)
+    log, history = await redis.log(), await redis.history()
+    assert 200 <= len(log) <= 300
+    assert 50 <= len(history) <= 150
+    assert log[-1].offset == history[-1].offset == 1000
+
+
+async def test_the_keys_of_a_room_expire_together(redis, alice):
+    """DESIGN 3: a room's meta hash and its log live and expire together."""
+    await redis.open("lobby", alice)
+    await redis.publish(alice.says(), retention_s=1000)
+    keys = redis.keys.room("lobby")
+    for short in keys:
+        for key in keys:
+            await redis.client.expire(key, 800)
+        await redis.client.expire(short, 100)
+        await redis.publish(alice.says(), retention_s=1000)
+        ttls = [await redis.client.ttl(key) for key in keys]
+        assert min(ttls) > 990
+        assert max(ttls) - min(ttls) <= 1
+
+
+async def test_a_rooms_keys_are_of_one_slot_and_no_others_are_made(redis, alice):
+    """DESIGN 3: all keys of a room share the hash tag; no script touches two rooms."""
+    await redis.open("lobby", alice)
+    await redis.publish(alice.says())
+    made = set(await redis.everything())
+    assert made == {*redis.keys.room("lobby"), redis.keys.batch("lobby", "G1")}
+    assert all("{room:lobby}" in key for key in made)
+
+
+# What programs count
+
+
+async def test_a_ref_that_was_said_before_is_not_said_again(redis, channel, alice):
+    """DESIGN 4: a say repeated with the same session and ref is not said twice, same ack."""
+    await redis.open("lobby", alice)
+    assert await redis.publish(alice.says("one", ref=7), alice.says("two", ref=9)) == "1 2"
+    assert await redis.publish(alice.says("one", ref=7), alice.says("two", ref=9)) == "=1 =2"
+    elsewhere = alice._replace(gateway="G2", generation=2)
+    reply = await redis.publish(elsewhere.joins(), elsewhere.says("one", ref=7), gateway="G2")
+    assert reply == "-1 =1"
+    assert len(await redis.log()) == len(b"\n".join(await channel.heard()).split(b"\n")) == 2
+
+
+async def test_refs_are_counted_for_each_session(redis, alice, bob):
+    """DESIGN 4: session and ref together."""
+    await redis.open("lobby", alice, bob)
+    assert await redis.publish(alice.says(ref=7), bob._replace(gateway="G2").says(ref=7)) == "1 2"
+
+
+async def test_a_ref_that_is_older_than_the_newest_is_not_said(redis, alice):
+    """DESIGN 4: refs grow; one that was forgotten may have been said."""
+    await redis.open("lobby", alice)
+    says = [alice.says(ref=ref) for ref in range(1, 301)]
+    await redis.publish(*says)
+    assert await redis.publish(alice.says(ref=1), alice.says(ref=300)) == "0 =300"
+    assert len(await redis.log()) == 300
+
+
+async def test_refs_are_remembered_for_a_while_only(redis, alice):
+    """DESIGN 4: for 10 minutes."""
+    await redis.open("lobby", alice)
+    await redis.publish(alice.says(ref=1))
+    assert 590 < await redis.client.ttl(redis.keys.refs("lobby") + "s1") <= 600
+
+
+async def test_something_posted_needs_no_membership(redis, channel, alice):
+    """publish.lua: post is for the log of a gateway's own inbox, which has no members."""
+    await redis.open()
+    assert await redis.publish(alice.does("post", "psst")) == "1"
+    assert [line.raw for line in await redis.log()] == await channel.heard()
+    assert await redis.history() == []

@@ -1,0 +1,104 @@
+"""What a publisher costs Redis, and what it makes of answers that never came."""
+
+import pytest
+
+from gateway.broker.outbox import Holder, Operation, Outcome
+from gateway.broker.publisher import Publisher
+from gateway.chat.events import Joined, Message
+from gateway.config import Config
+
+ALICE = Holder("G1", "s1", 1)
+
+
+class AnswersLost:
+    """A client of Redis whose commands are carried out, but while ``losing`` not answered."""
+
+    def __init__(self, client):
+        self._client = client
+        self.connection_pool = client.connection_pool
+        self.losing = True
+
+    def pipeline(self, **options):
+        self._pipeline = self._client.pipeline(**options)
+        return self
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        await self._pipeline.reset()
+
+    def evalsha(self, *args):
+        self._pipeline.evalsha(*args)
+
+    async def execute(self, **options):
+        replies = await self._pipeline.execute(**options)
+        if self.losing:
+            raise TimeoutError
+        return replies
+
+
+def publisher(redis, client=None):
+    return Publisher(client or redis.client, redis.keys, Config(), "G3", lambda room: None)
+
+
+@pytest.fixture
+def told():
+    """Outcome and offset of each operation, in the order of their telling."""
+    return []
+
+
+def says(room, text, told):
+    event = Message("s1", "alice", text)
+    return Operation(room, ALICE, event, lambda *outcome: told.append(outcome))
+
+
+@pytest.mark.parametrize("redis_url", ["real"], indirect=True)  # fakeredis counts no commands
+async def test_a_batch_is_one_command_however_many_events_it_carries(redis, alice, told):
+    """DESIGN 3: one script call carries all events that wait for a room."""
+    ours = publisher(redis)
+    for room in ("lobby", "den"):
+        ours.serve(room, await redis.open(room, alice), [])
+        for number in range(100):
+            ours.submit(says(room, f"{number}", told))
+    await redis.client.config_resetstat()
+    assert await ours.run_once()
+    stats = await redis.client.info("commandstats")
+    called = {name: stat["calls"] for name, stat in stats.items() if "eval" in name}
+    assert called == {"cmdstat_evalsha": 2}
+    assert stats["cmdstat_publish"]["calls"] == 2
+    offsets = [offset for outcome, offset in told if outcome is Outcome.CONFIRMED]
+    assert sorted(offsets) == sorted([*range(1, 101)] * 2)
+
+
+async def test_what_was_not_answered_is_repeated_and_said_once(redis, channel, alice, told):
+    """DESIGN 3: batches make repeats harmless; redis-py's own retries would publish twice."""
+    client = AnswersLost(redis.client)
+    ours = publisher(redis, client)
+    ours.serve("lobby", await redis.open("lobby", alice), [])
+    ours.submit(says("lobby", "hi", told))
+    assert not await ours.run_once()
+    assert told == []
+    client.losing = False
+    assert await ours.run_once()
+    assert told == [(Outcome.CONFIRMED, 1)]
+    assert len(await channel.heard()) == len(await redis.log()) == 1
+
+
+async def test_a_server_that_forgot_the_scripts_is_given_them_again(redis, alice, told):
+    """Promise 3: a Redis restart; it knows no scripts then."""
+    ours = publisher(redis)
+    ours.serve("lobby", await redis.open("lobby"), [])
+    await redis.client.script_flush()
+    ours.submit(
+        Operation(
+            "lobby",
+            ALICE,
+            Joined("s1", "alice"),
+            lambda *outcome: told.append(outcome),
+            silent=True,
+        )
+    )
+    ours.submit(says("lobby", "hi", told))
+    assert await ours.run_once()
+    assert [outcome for outcome, _ in told] == [Outcome.CONFIRMED, Outcome.CONFIRMED]

@@ -1,0 +1,153 @@
+"""Health, readiness and metrics of real gateways (issue: in production)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import psutil
+from operators import Operator
+from people import Person
+from processes import GatewayProcess, RealRedis
+
+from gateway.ops.metrics import TABLE, Kind
+
+
+async def test_a_gateway_without_its_redis_lives_and_is_not_ready(start_cluster):
+    redis = RealRedis()
+    gateway = GatewayProcess().launch(redis.url, "--admin-port", "0")
+    operator = await Operator(gateway).reach()
+    assert await operator.get("/healthz") == (200, "ok\n")
+    assert "starting" in await operator.why_not_ready()
+    await redis.start()
+    await gateway.wait_ready()
+    await operator.until_ready(True)
+
+
+async def test_readiness_goes_and_comes_with_redis_and_nobody_is_cut_off(start_cluster):
+    """A Redis that hangs: its connections look open, so only the probes tell."""
+    cluster = await start_cluster(1, "--admin-port", "0")
+    operator = Operator(cluster.gateways[0])
+    alice, bob = await cluster.join("alice", "bob")
+    assert await operator.why_not_ready() == ""
+    cluster.redis.stop()
+    assert "Redis" in await operator.until_ready(False)
+    assert await operator.get("/healthz") == (200, "ok\n")
+    await operator.until("gateway_redis_ready", 0)
+    cluster.redis.cont()
+    await operator.until_ready(True)
+    await alice.say("still here")
+    await bob.expect("alice: still here", timeout=15)
+
+
+async def test_a_full_gateway_is_not_ready(start_cluster):
+    cluster = await start_cluster(1, "--admin-port", "0", "--max-connections", "1")
+    operator = Operator(cluster.gateways[0])
+    (alice,) = await cluster.join("alice")
+    assert "full" in await operator.why_not_ready()
+    other = await Person.dial(cluster.gateways[0].port)
+    await other.expect("* this gateway is full, please try again later")
+    await operator.until("gateway_connections_refused_total{full}", 1)
+    await alice.leave()
+    await operator.until_ready(True)
+
+
+async def test_a_stopped_gateway_does_not_look_alive(start_cluster):
+    """The answer comes from the loop itself."""
+    cluster = await start_cluster(1, "--admin-port", "0")
+    operator = Operator(cluster.gateways[0])
+    asking = asyncio.create_task(operator.get("/healthz"))
+    assert (await asking)[0] == 200
+    cluster.gateways[0].stop()
+    asking = asyncio.create_task(operator.get("/healthz"))
+    done, _ = await asyncio.wait((asking,), timeout=0.5)
+    assert not done
+    cluster.gateways[0].cont()
+    assert (await asking)[0] == 200
+    assert (await operator.metrics())["gateway_loop_lag_max_seconds"] > 0.3
+
+
+async def test_an_admin_port_in_use_is_one_line_and_exit_code_1(start_cluster):
+    cluster = await start_cluster(1, "--admin-port", "0")
+    taken = Operator(cluster.gateways[0]).port
+    other = GatewayProcess("other").launch(cluster.redis.url, "--admin-port", str(taken))
+    assert await other.ended() == 1
+    (line,) = other.output.splitlines()
+    assert str(taken) in line
+
+
+async def test_metrics_tell_what_happened(start_cluster):
+    cluster = await start_cluster(2, "--admin-port", "0", "--redis-password-file", "")
+    first, second = map(Operator, cluster.gateways)
+    alice, bob, carol = await cluster.join("alice", "bob", "carol")
+    for number in range(5):
+        await alice.say(f"line {number}")
+        await bob.expect(f"alice: line {number}")
+        await carol.expect(f"alice: line {number}")
+    await carol.leave()
+    await alice.expect("carol has left the chat")
+    await bob.expect("carol has left the chat")
+
+    here = await first.metrics()
+    assert here["gateway_ready"] == here["gateway_redis_ready"] == 1
+    assert here["gateway_connections"] == here["gateway_sessions"] == 1
+    assert here["gateway_rooms"] == 1
+    assert here["gateway_connections_accepted_total"] == 2
+    assert here["gateway_connections_closed_total{quit}"] == 1
+    # Two joins, five lines, one leave.  Alice's own join had nobody to go to, but bob's had.
+    assert here["gateway_events_in_total"] == 8
+    assert here["gateway_publish_outcomes_total{confirmed}"] == 8
+    assert here["gateway_publish_seconds_count"] == 8
+    assert 0 < here["gateway_publish_seconds_sum"] < 8
+    assert here["gateway_events_out_total"] == here["gateway_delivery_seconds_count"] == 8
+    assert 0 < here["gateway_delivery_seconds_sum"] < 8
+    assert here["gateway_flush_events_sum"] >= 8
+    said = ("alice", "/barrier-1", *5 * ["line 0"], "carol", "/barrier-1", "/quit")
+    assert here["gateway_received_bytes_total"] == sum(len(line) + 1 for line in said)
+    assert here["gateway_sent_bytes_total"] == len(alice.raw) + len(carol.raw)
+    assert here["gateway_sendq_bytes"] == here["gateway_outbox_bytes"] == 0
+    assert here["gateway_loop_lag_seconds_count"] > 0
+    there = await second.metrics()
+    assert there["gateway_events_in_total"] == 1
+    assert there["gateway_events_out_total"] == 7
+
+
+async def test_every_metric_of_the_table_is_shown(start_cluster):
+    """But those of a certificate that is not there."""
+    cluster = await start_cluster(1, "--admin-port", "0")
+    shown = {name.partition("{")[0] for name in await Operator(cluster.gateways[0]).metrics()}
+    wanted = {row.name + "_count" * (row.kind is Kind.HISTOGRAM) for row in TABLE}
+    assert {name for name in wanted if "_tls_" not in name} <= shown
+
+
+async def test_a_client_that_does_not_read_shows_in_the_sendq(start_cluster):
+    cluster = await start_cluster(1, "--admin-port", "0", "--rate", "1000", "--burst", "1000")
+    alice, bob = await cluster.join("alice", "bob")
+    operator = Operator(cluster.gateways[0])
+    bob.shrink_buffer(4096)
+    bob.pause_reading()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 30
+    while not (await operator.metrics())["gateway_sendq_max_bytes"]:
+        await alice.say(*("x" * 4000 for _ in range(50)))
+        assert loop.time() < deadline
+    seen = await operator.metrics()
+    assert seen["gateway_sendq_bytes"] == seen["gateway_sendq_max_bytes"]
+    bob.resume_reading()
+    await operator.until("gateway_sendq_bytes", 0, within_s=60)  # in sips of 4 KB
+
+
+async def test_scraping_costs_little(start_cluster):
+    """Once in 5 s, with 200 people: under 1 % of a core.  A hundred at once, to see it at all."""
+    cluster = await start_cluster(1, "--admin-port", "0")
+    operator = Operator(cluster.gateways[0])
+    people = await asyncio.gather(*(Person.connect(cluster.gateways[0].port) for _ in range(200)))
+    process = psutil.Process(cluster.gateways[0].pid)
+    before, begun_at = sum(process.cpu_times()[:2]), time.monotonic()
+    for _ in range(100):
+        await operator.get("/metrics")
+    used_s = sum(process.cpu_times()[:2]) - before
+    idle_s = 0.05 * (time.monotonic() - begun_at)  # what it costs anyway, generously
+    assert (used_s - idle_s) / 100 < 0.01 * 5
+    for person in people:
+        person.abort()

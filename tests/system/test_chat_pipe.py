@@ -1,0 +1,156 @@
+"""``gateway chat`` where there is no terminal: it pipes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
+
+import pytest
+from cluster import Cluster
+from front_port import FrontPort
+from processes import REPOSITORY
+
+
+async def chat(port: int, *arguments: str, stdin: bytes | int = b"") -> tuple[int, str, str]:
+    """Run it to its end: exit code, stdout, stderr."""
+    argv = ("-m", "gateway", "chat", f"localhost:{port}", *arguments)
+    source = PIPE if isinstance(stdin, bytes) else stdin
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *argv, stdin=source, stdout=PIPE, stderr=PIPE, cwd=REPOSITORY
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate(stdin if isinstance(stdin, bytes) else None)
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def test_lines_of_stdin_are_said_and_it_ends_when_all_are(gateway: Cluster):
+    (bob,) = await gateway.join("bob")
+    text = "one\n\n//two\n/me three\nчетыре 四 🙂\nfive".encode()
+    code, out, err = await chat(gateway.gateways[0].port, "--name", "alice", stdin=text)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].startswith("* welcome to lobby, alice; 2 people are here")
+    said = ["alice: one", "alice: /two", "** alice three", "alice: четыре 四 🙂", "alice: five"]
+    await bob.expect("alice joined the chat", *said, "alice has left the chat")
+
+
+async def test_a_file_is_said_too(gateway: Cluster, tmp_path):
+    (bob,) = await gateway.join("bob")
+    path = tmp_path / "lines"
+    path.write_text("".join(f"line {number}\n" for number in range(120)))
+    with path.open("rb") as file:
+        code, _, err = await chat(gateway.gateways[0].port, "--name", "alice", stdin=file.fileno())
+    assert (code, err) == (0, "")
+    await bob.expect("alice joined the chat", *(f"alice: line {number}" for number in range(120)))
+
+
+async def test_what_is_heard_looks_as_on_nc(gateway: Cluster):
+    (bob,) = await gateway.join("bob")
+    port = gateway.gateways[0].port
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "chat", f"localhost:{port}", "--name", "alice"),
+        stdin=PIPE,
+        stdout=PIPE,
+        cwd=REPOSITORY,
+    )
+    assert process.stdin
+    assert process.stdout
+    await bob.expect("alice joined the chat")
+    process.stdin.write(b"/who\n/nobody\n/help quit\n")
+    await bob.say("hi", "/me waves", "/msg alice psst", "/nick Bob2")
+    heard: list[str] = []
+    async with asyncio.timeout(20):
+        while len(heard) < 8:
+            heard.append((await process.stdout.readline()).decode().rstrip("\n"))
+        process.stdin.close()
+        rest = (await process.stdout.read()).decode()
+        assert await process.wait() == 0
+    told = [line for line in heard if line.startswith("* ")]
+    assert told[0].startswith("* welcome to lobby, alice; 2 people")
+    assert set(told[1:]) == {
+        "* 2 in lobby: alice, bob",
+        "* unknown command: /nobody",
+        "* /quit   leave the chat",
+    }
+    others = [line for line in heard if line not in told]
+    # A private line is in no room, and has no place among the room's.
+    others.remove("bob (private): psst")
+    assert others == ["bob: hi", "** bob waves", "bob is now known as Bob2"]
+    assert rest == "* bye\n"
+
+
+async def test_what_was_refused_makes_the_exit_code_1(gateway: Cluster):
+    code, out, _ = await chat(gateway.gateways[0].port, "--name", "a", stdin=b"/msg bob hi\nok\n")
+    assert code == 1
+    assert "* bob is not here\n" in out
+
+
+async def test_a_reader_that_goes_ends_it_quietly(gateway: Cluster):
+    (bob,) = await gateway.join("bob")
+    reading, writing = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "chat", f"localhost:{gateway.gateways[0].port}"),
+        *("--name", "alice"),
+        stdin=PIPE,
+        stdout=writing,
+        stderr=PIPE,
+        cwd=REPOSITORY,
+    )
+    os.close(writing)
+    await bob.expect("alice joined the chat")
+    os.close(reading)
+    await bob.say("anybody?")
+    async with asyncio.timeout(20):
+        assert process.stderr
+        assert await process.stderr.read() == b""
+        assert await process.wait() == 0
+    await bob.expect("alice has left the chat")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--name", "bob"), "gateway chat: bob is taken, choose another name"),
+        (("--name", "a b"), "gateway chat: a name may hold only letters"),
+        (("--name", "ok", "--room", "a b"), "gateway chat: a room's name may hold only letters"),
+    ],
+)
+async def test_no_entrance_is_one_line_and_exit_code_1(gateway: Cluster, arguments, complaint):
+    await gateway.join("bob")
+    code, out, err = await chat(gateway.gateways[0].port, *arguments)
+    assert (code, out) == (1, "")
+    (line,) = err.splitlines()
+    assert line.startswith(complaint)
+
+
+async def test_lines_survive_the_death_of_a_gateway(processes_end):
+    """Issue 5: unsent lines are kept and sent once."""
+    front = await FrontPort.start(2)
+    argv = (sys.executable, "-m", "gateway", "chat", f"localhost:{front.port}")
+    alice, bob = [
+        await asyncio.create_subprocess_exec(
+            *argv, "--name", name, stdin=PIPE, stdout=PIPE, cwd=REPOSITORY
+        )
+        for name in ("alice", "bob")
+    ]
+    try:
+        assert alice.stdin and bob.stdin and alice.stdout and bob.stdout  # noqa: PT018
+        async with asyncio.timeout(60):
+            await alice.stdout.readline()
+            await bob.stdout.readline()
+            for number in range(60):
+                alice.stdin.write(f"{number}\n".encode())
+                if number == 20:
+                    front.gateway_of("alice").kill()
+            alice.stdin.close()
+            heard: list[str] = []
+            while "alice has left the chat" not in heard:
+                heard.append((await bob.stdout.readline()).decode().rstrip("\n"))
+            said = [line for line in heard if line.startswith("alice: ")]
+            assert said == [f"alice: {number}" for number in range(60)]
+            assert await alice.wait() == 0
+            bob.stdin.close()
+            await bob.wait()
+    finally:
+        front.close()

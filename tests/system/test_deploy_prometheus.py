@@ -1,0 +1,109 @@
+"""A real Prometheus that scrapes real gateways with the rules and queries of ``deploy/``."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from pathlib import Path
+
+import pytest
+from deployment import DEPLOY, Deployment, get, lasting_port, missing, tool
+from processes import Process, eventually
+
+from gateway.ops.metrics import TABLE
+
+RULES = DEPLOY / "prometheus" / "alerts.yml"
+DASHBOARD = DEPLOY / "grafana" / "dashboard.json"
+
+
+class Prometheus(Process):
+    """Prometheus with ``prometheus.yml``; only its targets and its haste are others."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__("prometheus")
+        try:
+            import yaml
+        except ImportError:
+            missing("PyYAML", "pip install --editable '.[deploy]'")
+        self.port = lasting_port()
+        shipped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+        targets = {
+            "gateway": [f"127.0.0.1:{place.admin_port}" for place in deployment.places],
+            "haproxy": [f"127.0.0.1:{deployment.haproxy.stats_port}"],
+        }
+        shipped["global"] = dict.fromkeys(("scrape_interval", "evaluation_interval"), "1s")
+        shipped["global"]["scrape_timeout"] = "1s"
+        for job in shipped["scrape_configs"]:
+            job["static_configs"] = [{"targets": targets.pop(job["job_name"])}]
+        shipped["rule_files"] = [str(RULES)]
+        assert not targets
+        self.configuration = Path(self.directory) / "prometheus.yml"
+        self.configuration.write_text(json.dumps(shipped))
+
+    def start(self) -> Prometheus:
+        self.spawn(
+            tool("prometheus", "apt-get install prometheus"),
+            f"--config.file={self.configuration}",
+            f"--storage.tsdb.path={self.directory / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+        )
+        return self
+
+    def query(self, promql: str) -> list[dict[str, object]]:
+        status, body = get(self.port, f"/api/v1/query?{urllib.parse.urlencode({'query': promql})}")
+        assert status == 200, f"{promql}: {body}"
+        answer = json.loads(body)
+        assert answer["status"] == "success", f"{promql}: {body}"
+        return list(answer["data"]["result"])
+
+    def healthy(self) -> int:
+        """How many targets answered."""
+        if get(self.port, "/-/ready")[0] != 200:
+            return 0
+        return len(self.query("up == 1"))
+
+
+@pytest.fixture
+async def deployment(processes_end):
+    deployment = await Deployment.start()
+    yield deployment
+    await deployment.close()
+
+
+@pytest.mark.timeout(90)
+async def test_every_query_of_the_dashboard_is_answered(deployment):
+    """Each panel shows something once people talk, and no alert fires on a good day."""
+    prometheus = Prometheus(deployment).start()
+    alice, bob = await deployment.join("alice"), await deployment.join("bob")
+    await eventually(lambda: prometheus.healthy() == 4, 20, "all targets answer")
+    for number in range(3):
+        await alice.say(f"hello {number}")
+        await bob.expect(f"alice: hello {number}")
+    scraped = "min(count_over_time(gateway_ready[5m]))"
+
+    def scraped_often():
+        answer = prometheus.query(scraped)
+        return answer and float(answer[0]["value"][1]) >= 4
+
+    await eventually(scraped_often, 20, "four scrapes")
+    # Each metric of the table is there, and nothing that the table does not know.
+    there = {str(row["metric"]["__name__"]) for row in prometheus.query('{__name__=~"gateway_.+"}')}
+    plain = {
+        name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum") for name in there
+    }
+    tls = {row.name for row in TABLE if "_tls_" in row.name}
+    assert plain - tls == {row.name for row in TABLE} - tls
+    empty = [
+        (panel["title"], target["expr"])
+        for panel in json.loads(DASHBOARD.read_text())["panels"]
+        for target in panel.get("targets", ())
+        if not prometheus.query(
+            target["expr"].replace("$instance", ".*").replace("$__rate_interval", "1m")
+        )
+        and "_tls_" not in target["expr"]
+    ]
+    assert empty == []
+    # The balancer's metric that an alert is made of has this name and this label.
+    (servers,) = prometheus.query('haproxy_backend_active_servers{proxy="gateways"}')
+    assert servers["value"][1] == "3"
+    assert prometheus.query('ALERTS{alertstate="firing"}') == []

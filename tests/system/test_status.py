@@ -1,0 +1,100 @@
+"""``gateway status``: what an operator sees of a real cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from operators import status, status_json
+from processes import RealRedis, eventually, fault_lasts
+
+
+async def test_gateways_and_rooms_are_shown(start_cluster):
+    cluster = await start_cluster(2)
+    await cluster.join("alice", "bob", "carol")
+    ids = {gateway.logged("ready")[0]["gateway"] for gateway in cluster.gateways}
+    report = await eventually_shown(
+        cluster.redis.url,
+        lambda report: (
+            report["rooms"] == [{"room": "lobby", "people": 3}]
+            and sorted(gateway["connections"] for gateway in report["gateways"]) == [1, 2]
+        ),
+    )
+    assert {gateway["id"] for gateway in report["gateways"]} == ids
+    assert report["warnings"] == []
+    for gateway in report["gateways"]:
+        assert not gateway["draining"]
+        assert not gateway["not_ready"]
+        assert 0 <= gateway["uptime_s"] < 60
+        assert gateway["rooms"] == 1
+
+    done = await status(cluster.redis.url)
+    assert done.returncode == 0
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[0][:2] == ["GATEWAY", "VERSION"]
+    assert {line[0] for line in lines[1:3]} == ids
+    assert ["lobby", "3"] in lines
+    assert "WARNING" not in done.stdout
+
+
+async def eventually_shown(url, condition):
+    """The first report that fulfils ``condition``: gateways describe themselves once a second."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 15
+    while not condition(report := await status_json(url)):
+        assert loop.time() < deadline, report
+    return report
+
+
+async def test_a_gateway_that_fell_silent_is_warned_of_and_then_gone(start_cluster):
+    cluster = await start_cluster(2)
+    id = cluster.gateways[0].logged("ready")[0]["gateway"]
+    cluster.gateways[0].stop()
+    report = await eventually_shown(cluster.redis.url, lambda report: report["warnings"])
+    assert all(id in warning for warning in report["warnings"])
+    cluster.gateways[0].kill()
+    await eventually(
+        lambda: id not in cluster.redis.cli("hgetall", "chat:{registry}:gateways"), 20, "reaped"
+    )
+    assert (await status_json(cluster.redis.url))["warnings"] == []
+
+
+async def test_a_gateway_whose_loop_was_held_up_is_warned_of(start_cluster):
+    cluster = await start_cluster(1)
+    cluster.gateways[0].stop()
+    await fault_lasts(0.5)
+    cluster.gateways[0].cont()
+    report = await eventually_shown(cluster.redis.url, lambda report: report["warnings"])
+    assert "held up" in report["warnings"][0]
+
+
+async def test_a_draining_gateway_is_shown_as_such(start_cluster):
+    cluster = await start_cluster(1, "--drain-delay", "30")
+    cluster.gateways[0].terminate()
+    report = await eventually_shown(
+        cluster.redis.url, lambda report: report["gateways"][0]["draining"]
+    )
+    assert report["warnings"] == []
+    assert "draining" in (await status(cluster.redis.url)).stdout
+
+
+async def test_an_empty_redis_has_no_gateways(processes_end):
+    redis = await RealRedis().start()
+    done = await status(redis.url)
+    assert (done.returncode, done.stdout) == (0, "no gateways\n\nno rooms\n")
+    report = await status(redis.url, "--json")
+    assert json.loads(report.stdout) == {"gateways": [], "rooms": [], "warnings": []}
+
+
+async def test_no_redis_is_one_line_without_the_password_and_exit_code_1():
+    done = await status("redis://:secret@127.0.0.1:1/0")
+    assert done.returncode == 1
+    assert len((done.stdout + done.stderr).splitlines()) == 1
+    assert "secret" not in done.stdout + done.stderr
+
+
+async def test_without_a_redis_url_it_is_bad_usage():
+    done = await status("")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "--redis-url" in done.stderr

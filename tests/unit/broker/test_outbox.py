@@ -1,0 +1,248 @@
+"""The outbox's promises one by one; ``test_outbox_properties`` has them all at once."""
+
+import pytest
+
+from gateway.broker.outbox import Holder, Operation, Outbox, Outcome
+from gateway.chat.events import Joined, Left, Message, Private, Renamed
+
+ALICE = Holder("G1", "s1", 1)
+DEADLINE_S = 30.0
+PLENTY = 1_000_000
+
+
+@pytest.fixture
+def told():
+    """Text or kind, outcome and offset, in the order of telling."""
+    return []
+
+
+@pytest.fixture
+def outbox():
+    """It serves the lobby's log "a"."""
+    outbox = Outbox(batch_bytes=10_000, deadline_s=DEADLINE_S)
+    outbox.serve("lobby", "a")
+    return outbox
+
+
+@pytest.fixture
+def submit(outbox, told):
+    def submit(*events, room="lobby", at=0.0, **more):
+        for event in events:
+            outbox.submit(operation(event, told, room=room, at=at, **more))
+
+    return submit
+
+
+def operation(event, told, room="lobby", at=0.0, **more):
+    if isinstance(event, str):
+        event = Message("s1", "alice", event)
+    what = getattr(event, "text", type(event).__name__)
+    submitted = Operation(room, ALICE, event, lambda *how: told.append((what, *how)), **more)
+    submitted.submitted_at = at
+    return submitted
+
+
+def texts(batch):
+    return [getattr(one.event, "text", type(one.event).__name__) for one in batch.operations]
+
+
+def only(batches):
+    (batch,) = batches
+    return batch
+
+
+def send(outbox):
+    return only(outbox.next_batches(PLENTY))
+
+
+# Batches
+
+
+def test_all_that_waits_for_a_room_goes_in_one_batch(outbox, submit):
+    """DESIGN 3: one call carries all events that wait for that room as one numbered batch."""
+    submit(Joined("s1", "alice"), "one", "two", Renamed("s1", "alice", "al"))
+    batch = send(outbox)
+    assert [str(one.verb) for one in batch.operations] == ["join", "say", "say", "rename"]
+    assert (batch.room, batch.epoch) == ("lobby", "a")
+    assert batch.operations[3].member_name == "al"
+
+
+def test_a_batch_is_capped_in_bytes(outbox, submit):
+    """DESIGN 3: capped in bytes.  The last operation of a batch may go over the cap."""
+    submit(*("x" * 4000 for _ in range(7)))
+    sizes = []
+    while batches := outbox.next_batches(PLENTY):
+        sizes.append(len(only(batches).operations))
+        outbox.answered(batches[0], [b"1"] * sizes[-1])
+    assert sizes == [3, 3, 1]
+
+
+def test_rooms_have_their_batches_in_one_pipeline_and_take_turns(outbox, submit):
+    """DESIGN 3: calls for different rooms are pipelined together."""
+    submit("x" * 3000)
+    submit("x" * 3000, room="den")
+    submit("x" * 3000, room="attic")
+    first = outbox.next_batches(5000)
+    assert [batch.room for batch in first] == ["lobby", "den"]
+    assert [batch.room for batch in outbox.next_batches(5000)] == ["attic"]
+
+
+def test_numbers_grow(outbox, submit):
+    """DESIGN 3: Redis keeps the last number only; none comes twice, or out of order."""
+    numbers = []
+    for text in "abc":
+        submit(text)
+        batch = send(outbox)
+        numbers.append(batch.number)
+        outbox.answered(batch, [b"1"])
+    assert numbers == sorted(set(numbers))
+
+
+def test_an_unanswered_batch_is_repeated_alone_and_as_it_was(outbox, submit, told):
+    """DESIGN 3: at most one unanswered call per room, repeated under its number."""
+    submit("one")
+    batch = send(outbox)
+    outbox.lost(batch)
+    submit("two")
+    again = send(outbox)
+    assert (again.number, texts(again)) == (batch.number, ["one"])
+    outbox.answered(again, [b"1"])
+    assert texts(send(outbox)) == ["two"]
+    assert told == [("one", Outcome.CONFIRMED, 1)]
+
+
+def test_what_redis_refused_to_run_is_sent_anew_in_its_order(outbox, submit, told):
+    """publisher: an error answer: nothing was applied."""
+    submit("one", "two")
+    batch = send(outbox)
+    submit("three")
+    outbox.failed(batch)
+    again = send(outbox)
+    assert texts(again) == ["one", "two", "three"]
+    assert again.number > batch.number
+    assert told == []
+
+
+def test_an_error_does_not_undo_what_an_earlier_attempt_may_have_done(outbox, submit):
+    """DESIGN 3: repeated under its number until it is answered."""
+    submit("one")
+    batch = send(outbox)
+    outbox.lost(batch)
+    outbox.failed(send(outbox))
+    assert send(outbox) is batch
+
+
+# What is told
+
+
+def test_each_is_told_its_own_outcome(outbox, submit, told):
+    """publish.lua: the event's offset, 0 if refused, -1 if done without an event."""
+    submit("one", Joined("s1", "alice"), "three")
+    outbox.answered(send(outbox), [b"7", b"-1", b"0"])
+    assert told == [
+        ("one", Outcome.CONFIRMED, 7),
+        ("Joined", Outcome.CONFIRMED, 0),
+        ("three", Outcome.REFUSED, 0),
+    ]
+    assert outbox.size_bytes == len(outbox) == 0
+
+
+def test_what_was_never_sent_is_not_delivered_past_its_deadline(outbox, submit, told):
+    """DESIGN 3: the sender is told the truth."""
+    submit("sent")
+    outbox.lost(send(outbox))
+    submit("one", at=1.0)
+    submit("two", at=2.0)
+    outbox.expire(DEADLINE_S + 1.0)
+    assert told == [("sent", Outcome.NOT_CONFIRMED, 0), ("one", Outcome.NOT_DELIVERED, 0)]
+    outbox.answered(send(outbox), [b"1"])
+    assert texts(send(outbox)) == ["two"]
+    assert len(told) == 2, "told twice"
+
+
+def test_joins_leaves_and_renames_have_no_deadline(outbox, submit, told):
+    """DESIGN 3: joined, left and renamed are repeated for ever."""
+    submit(Joined("s1", "alice"), Renamed("s1", "alice", "al"), Left("s1", "al"))
+    outbox.expire(1e9)
+    batch = send(outbox)
+    outbox.lost(batch)
+    outbox.expire(2e9)
+    assert told == []
+    assert send(outbox) is batch
+
+
+def test_asking_again_from_within_an_answer_is_fine(outbox, submit, told):
+    """seat: whoever is told goes on at once."""
+    again = Operation("lobby", ALICE, Message("s1", "alice", "1"), lambda *_: submit("2"))
+    outbox.submit(again)
+    outbox.answered(send(outbox), [b"1"])
+    assert texts(send(outbox)) == ["2"]
+
+
+# Other logs
+
+
+def test_what_another_log_did_not_take_waits_for_the_log_to_be_known(outbox, submit, told):
+    """publish.lua: 'epoch': nothing was applied."""
+    submit("one")
+    assert outbox.other_log(send(outbox))
+    submit("two")
+    assert outbox.next_batches(PLENTY) == []
+    outbox.serve("lobby", "b")
+    batch = send(outbox)
+    assert (batch.epoch, texts(batch)) == ("b", ["one", "two"])
+
+
+def test_a_log_that_became_known_meanwhile_is_used_at_once(outbox, submit):
+    """rooms: a reading can be faster than an answer."""
+    submit("one")
+    batch = send(outbox)
+    outbox.serve("lobby", "b")
+    assert not outbox.other_log(batch)
+    assert send(outbox).epoch == "b"
+
+
+def test_what_the_old_log_may_have_is_not_said_again(outbox, submit, told):
+    """DESIGN 3: never twice: its readers may have it.  Who joins or leaves must do so anyway."""
+    submit(Joined("s1", "alice"), "one", Left("s1", "alice"))
+    outbox.lost(send(outbox))
+    submit("two")
+    assert outbox.other_log(send(outbox))
+    assert told == [("one", Outcome.NOT_CONFIRMED, 0)]
+    outbox.serve("lobby", "b")
+    assert texts(send(outbox)) == ["Joined", "Left", "two"]
+
+
+def test_memberships_are_restored_before_anybody_speaks(outbox, submit, told):
+    """DESIGN 3: a Redis that came back empty is filled again; to it nobody joined."""
+    submit("one")
+    outbox.other_log(send(outbox))
+    outbox.serve("lobby", "b", [operation(Joined("s1", "alice"), told, silent=True)])
+    batch = send(outbox)
+    assert [str(one.verb) for one in batch.operations] == ["keep", "say"]
+
+
+def test_who_leaves_a_room_that_is_gone_has_left(outbox, submit, told):
+    """reaper: ends memberships of rooms that its gateway does not serve."""
+    submit(Left("s1", "alice"), room="den")
+    batch = send(outbox)
+    assert batch.epoch == ""
+    assert not outbox.other_log(batch)
+    assert told == [("Left", Outcome.REFUSED, 0)]
+    assert outbox.size_bytes == 0
+
+
+def test_what_a_log_that_is_gone_may_have_is_not_told_as_refused(outbox, submit, told):
+    """Promise 4: "not delivered" is said only when true.  Private lines go to others' inboxes."""
+    submit(Private("s1", "alice", "s2", "bob", "psst"), room="@G2")
+    outbox.lost(send(outbox))
+    outbox.other_log(send(outbox))
+    assert told == [("psst", Outcome.NOT_CONFIRMED, 0)]
+
+
+def test_what_is_queued_for_a_room_that_is_left_still_goes_out(outbox, submit):
+    """Outbox.forget."""
+    submit(Left("s1", "alice"))
+    outbox.forget("lobby")
+    batch = send(outbox)
+    assert (batch.epoch, texts(batch)) == ("", ["Left"])

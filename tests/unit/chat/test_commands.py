@@ -1,0 +1,99 @@
+"""The table of commands, and how a typed line is understood by it."""
+
+import pytest
+
+from gateway.chat import commands as do
+from gateway.chat.commands import TABLE, help_lines, parse
+from gateway.chat.session import Session
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("hello", do.Say("hello")),
+        (" hello", do.Say(" hello")),
+        ("a /nick", do.Say("a /nick")),
+        ("//nick al", do.Say("/nick al")),
+        ("///", do.Say("//")),
+        ("/nick al", do.Nick("al")),
+        ("/NICK  Al ", do.Nick("Al")),
+        ("/nick", do.Nick("")),
+        ("/me waves a lot", do.Me("waves a lot")),
+        ("/msg bob  psst you", do.Msg("bob", "psst you")),
+        ("/msg bob", do.Msg("bob", "")),
+        ("/join den", do.Join("den")),
+        ("/leave", do.Leave()),
+        ("/who", do.Who()),
+        ("/who den", do.Who("den")),
+        ("/rooms", do.Rooms()),
+        ("/history", do.History()),
+        ("/history 5", do.History("5")),
+        ("/help", do.Help()),
+        ("/help /nick", do.Help("/nick")),
+        ("/quit now", do.Quit()),
+    ],
+)
+def test_a_line_is_what_it_says(line, command):
+    """DESIGN 4: the line front's table; //TEXT for one that starts with a slash."""
+    assert parse(line) == command
+
+
+@pytest.mark.parametrize(
+    ("line", "word", "nearest"),
+    [
+        ("/nock al", "nock", "nick"),
+        ("/QIUT", "QIUT", "quit"),
+        ("/xyzzy", "xyzzy", ""),
+        ("/", "", ""),
+        ("/ nick", "", ""),
+    ],
+)
+def test_an_unknown_word_comes_with_the_nearest_command(line, word, nearest):
+    """DESIGN 4: * unknown command: /WORD and the nearest one."""
+    assert parse(line) == do.Unknown(word, nearest)
+
+
+def test_help_is_made_from_the_table():
+    """DESIGN 3: one table; /help is made from it."""
+    heading, *lines = help_lines()
+    assert len(lines) == len(TABLE)
+    for row, line in zip(TABLE, lines, strict=True):
+        assert line.startswith(f"/{row.word} {row.usage}".rstrip())
+        assert line.endswith(row.help)
+        assert help_lines(row.word) == help_lines(f"/{row.word.upper()}")
+        (alone,) = help_lines(row.word)
+        assert alone.split() == line.split()
+    assert "/" not in heading
+
+
+def test_help_stands_in_columns():
+    """DESIGN 4: /help is read by people."""
+    columns = {line.rindex(row.help) for row, line in zip(TABLE, help_lines()[1:], strict=True)}
+    assert len(columns) == 1
+
+
+def test_help_on_no_command_says_so():
+    """Issue 2: bad input gets a clear error."""
+    assert help_lines("/xyzzy") == ["no such command: /xyzzy"]
+
+
+def test_each_word_stands_once_and_in_small_letters():
+    """parse: words are found without regard to case."""
+    words = [row.word for row in TABLE]
+    assert len(set(words)) == len(words)
+    assert all(word == word.lower() and word.isalpha() for word in words)
+
+
+class AnyDesk:
+    def __getattr__(self, _name):
+        return lambda *_values: None
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.word)
+@pytest.mark.parametrize("rest", ["", "x", "x y", "9"])
+def test_a_session_knows_what_to_do_with_each_command(row, rest):
+    """chat.commands: to add a command: a class, a row, and a method in chat.session."""
+    session = Session("s1", "lobby", AnyDesk())
+    session.granted("alice")
+    session.joined()
+    session.handle(parse(f"/{row.word} {rest}"))
