@@ -9,19 +9,20 @@ import asyncio
 import contextlib
 import random
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 from gateway.client.conversation import MOST_UNANSWERED, Conversation
-from gateway.client.events import Event, Lost, People, Pong, RoomCount, Rooms, Welcome
+from gateway.client.events import Event, Lost, Pong, Welcome
 from gateway.client.queue import EventQueue
 from gateway.client.requests import Answered, ChatError, Request
+from gateway.client.verbs import Verbs
 
 BACKOFF_S, BACKOFF_MAX_S = 0.1, 10.0
 _READ_BYTES = 65_536
 _QUIT_S = 2.0
 
 
-class Chat:
+class Chat(Verbs):
     """One stay in the chat.  Made by ``connect``; iterate for events, once at a time.
 
     Whatever happens to the connection, it dials again and goes on where it was.  The
@@ -79,46 +80,7 @@ class Chat:
         """What was asked and not answered yet, the oldest first."""
         return self._conversation.unanswered
 
-    # What to do.
-
-    async def say(self, text: str) -> int:
-        """Say it; return its offset once it stands in the room's log.
-
-        Survives lost connections.  While 256 requests are unanswered this waits.  Raises
-        ``ChatError``: ``not_delivered`` means never said, ``not_confirmed`` maybe said.
-        """
-        return int((await (await self.post("say", text=text))).offset)
-
-    async def me(self, text: str) -> int:
-        """Like ``say``: ``** NAME TEXT``."""
-        return int((await (await self.post("me", text=text))).offset)
-
-    async def msg(self, to: str, text: str) -> None:
-        """Say it to one person.  Raises ``ChatError``: ``absent`` if nobody is called so."""
-        await (await self.post("msg", to=to, text=text))
-
-    async def join(self, room: str) -> None:
-        """Go to another room; its ``Welcome`` is among the events."""
-        await (await self.post("join", room=room))
-
-    async def leave(self) -> None:
-        """Go back to the lobby."""
-        await (await self.post("leave"))
-
-    async def nick(self, name: str) -> None:
-        await (await self.post("nick", name=name))
-
-    async def who(self, room: str = "") -> tuple[str, ...]:
-        """Everybody in ``room``, or in this one."""
-        answer = await (await self.post("who", **({"room": room} if room else {})))
-        return cast(People, answer).people
-
-    async def rooms(self) -> tuple[RoomCount, ...]:
-        return cast(Rooms, await (await self.post("rooms"))).rooms
-
-    async def history(self, count: int = 0) -> None:
-        """Ask for the room's last lines: events that are marked ``history``."""
-        await (await self.post("history", **({"count": count} if count else {})))
+    # What to do; more of it is in Verbs.
 
     async def ping(self) -> float:
         """Seconds to the gateway and back.  Raises ``ChatError`` if the connection is lost."""

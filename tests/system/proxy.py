@@ -20,7 +20,7 @@ class FaultyProxy:
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
         self.port = 0
-        self._accepting: asyncio.Task[None] | None = None
+        self._listening: socket.socket | None = None
         self._links: set[_Link] = set()
         self._swallows_requests = False
         self._swallows_answers = False
@@ -34,14 +34,14 @@ class FaultyProxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._listening.setblocking(False)
         self.port = self._listening.getsockname()[1]
-        self._accepting = asyncio.create_task(self._accept_forever(self._listening))
+        asyncio.get_running_loop().add_reader(self._listening, self._accept)
         return self
 
     async def close(self) -> None:
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
             self._listening.close()
+            self._listening = None
             await self.drop_all()
 
     def blackhole(self, *, requests: bool = True, answers: bool = True) -> None:
@@ -66,10 +66,12 @@ class FaultyProxy:
         await asyncio.gather(*(link.task for link in links), return_exceptions=True)
         return len(links)
 
-    async def _accept_forever(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            client, _ = await loop.sock_accept(listening)
+    def _accept(self) -> None:
+        # Not loop.sock_accept(): cancelled at the wrong moment it forgets what it accepted.
+        assert self._listening is not None
+        with contextlib.suppress(BlockingIOError):
+            client, _ = self._listening.accept()
+            client.setblocking(False)
             self._links.add(_Link(client, self._carry, self._links.discard))
 
     async def _carry(

@@ -58,11 +58,13 @@ async def test_what_is_heard_looks_as_on_nc(gateway: Cluster):
     assert process.stdout
     await bob.expect("alice joined the chat")
     process.stdin.write(b"/who\n/nobody\n/help quit\n")
-    await bob.say("hi", "/me waves", "/msg alice psst", "/nick Bob2")
+    await bob.say("hi", "/me waves", "/msg alice psst")
     heard: list[str] = []
     async with asyncio.timeout(20):
         while len(heard) < 8:
             heard.append((await process.stdout.readline()).decode().rstrip("\n"))
+            if len(heard) == 7:
+                await bob.say("/nick Bob2")
         process.stdin.close()
         rest = (await process.stdout.read()).decode()
         assert await process.wait() == 0

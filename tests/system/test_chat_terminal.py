@@ -261,6 +261,11 @@ async def test_a_name_is_asked_for_until_one_is_accepted(gateway: Cluster):
     await terminal.shows("welcome to lobby, alice2")
 
 
+async def test_nobody_at_the_address_is_one_line_and_exit_code_1(processes_end: None):
+    terminal = Terminal().run(1, "--name", "alice")
+    await terminal.shows("gateway chat: cannot reach localhost:1: Connection refused", "ended 1")
+
+
 async def test_the_screen_follows_the_size_of_the_terminal(gateway: Cluster, alice: Terminal):
     bob = await newcomer(gateway, "bob")
     alice.tmux("resize-window", "-x", "40", "-y", "10")

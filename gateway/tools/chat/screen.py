@@ -94,9 +94,11 @@ class Screen:
             if not talking.done():
                 await self._talk.leave()
                 talking.cancel()
-            elif not showing.done():
-                self._app.exit()
-            with contextlib.suppress(EOFError):
+            elif self._app.is_running:
+                self.leave()
+            else:
+                showing.cancel()
+            with contextlib.suppress(EOFError, asyncio.CancelledError):
                 await showing
             self._print()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,9 +1,8 @@
-"""One stay over many connections, as bytes: what is asked again, what is passed over."""
+"""One stay over many connections, as bytes: where it goes on, and what is passed over."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,79 +10,16 @@ from hypothesis import strategies as st
 
 from gateway.client import (
     Ack,
-    ChatError,
     Conversation,
-    Error,
-    Event,
     Joined,
     Message,
     Missed,
     Notice,
-    People,
-    Refused,
-    Renamed,
     Welcome,
 )
 from gateway.client.conversation import MAX_LINE_BYTES
-from tests.unit.client.fake import AT, FROM_CLIENT, FROM_SERVER, PROMPT
-
-
-class Server:
-    """The other end of a conversation: says lines, and reads what was said."""
-
-    def __init__(self, name: str = "alice", room: str = "") -> None:
-        self.talk = Conversation(name, room)
-        self.answers: list[Event | ChatError] = []
-        self.epoch = "e1"
-
-    def accept(self) -> dict[str, Any]:
-        """A new connection; its first line."""
-        self.talk.begin()
-        (hello,) = self.read()
-        assert self.talk.receive(PROMPT + b"\n") == []
-        return hello
-
-    def read(self) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.talk.output().splitlines()]
-        for line in lines:
-            FROM_CLIENT.validate(line)
-        return lines
-
-    def say(self, **line: Any) -> list[Event]:
-        FROM_SERVER.validate(line)
-        return self.talk.receive(json.dumps(line).encode() + b"\n")
-
-    def welcome(self, offset: int = 0, room: str = "lobby", name: str = "alice") -> list[Event]:
-        place = {"room": room, "offset": offset, "epoch": self.epoch}
-        return self.say(type="welcome", name=name, people=1, **place)
-
-    def event(
-        self, offset: int, type: str = "message", sender: str = "bob", **more: Any
-    ) -> list[Event]:
-        if type == "message":
-            more.setdefault("text", str(offset))
-        place = {"room": self.talk.room, "offset": offset, "epoch": self.epoch, "at": AT}
-        return self.say(**{"type": type, "from": sender, **place, **more})
-
-    def ask(self, kind: str, **fields: str) -> None:
-        self.talk.request(kind, self.answers.append, **fields)
-
-    def refs(self) -> list[str]:
-        return [line["ref"] for line in self.read()]
-
-
-@pytest.fixture
-def server() -> Server:
-    """Alice is in the lobby, at offset 10."""
-    server = Server()
-    server.accept()
-    server.welcome(10)
-    return server
-
-
-def texts(events: list[Event]) -> list[str]:
-    return [event.text for event in events if isinstance(event, Message)]
-
+from tests.unit.client.fake import AT, PROMPT
+from tests.unit.client.peer import Server, texts
 
 # Coming and coming back
 
@@ -195,179 +131,6 @@ def test_events_of_another_room_are_passed_over(server):
     server.talk.room = "kitchen"
     late = {"room": "lobby", "offset": 99, "epoch": "e1", "at": AT, "from": "bob"}
     assert server.say(type="joined", **late) == []
-
-
-# Saying
-
-
-def test_what_is_unanswered_is_said_again_in_its_order_with_its_refs(server):
-    """The JSON front: a ``say`` that is repeated with its ``ref`` is not said twice."""
-    for text in "abc":
-        server.ask("say", text=text)
-    assert server.refs() == ["1", "2", "3"]
-    server.say(type="ack", ref="2", offset=11)
-    server.talk.end()
-    server.ask("me", text="d")
-    server.accept()
-    server.welcome(11)
-    assert server.refs() == ["1", "3", "4"]
-    for ref in "134":
-        server.say(type="ack", ref=ref, offset=12)
-    server.talk.end()
-    server.accept()
-    server.welcome(12)
-    assert server.read() == []
-    assert [answer.ref for answer in server.answers] == ["2", "1", "3", "4"]
-
-
-def test_an_error_with_a_ref_is_the_answer_to_that_line(server):
-    server.ask("say", text="a")
-    server.ask("say", text="b")
-    error = {"code": "not_delivered", "text": "not delivered: b"}
-    assert server.say(type="error", **error, ref="2") == []
-    ((answer),) = server.answers
-    assert (answer.code, answer.text) == ("not_delivered", "not delivered: b")
-    assert [request.ref for request in server.talk.unanswered] == ["1"]
-
-
-@pytest.mark.parametrize("code", ["draining", "restarting", "evicted", "replaced"])
-def test_what_is_refused_because_the_gateway_goes_is_said_to_the_next_one(server, code):
-    server.ask("say", text="a")
-    server.say(type="error", code=code, text="going")
-    server.say(type="error", code="not_delivered", text="not delivered: a", ref="1")
-    server.talk.end()
-    assert server.talk.farewell == "going"
-    server.accept()
-    server.welcome(10)
-    assert "1" in server.refs()
-    assert server.answers == []
-
-
-def test_a_line_too_long_to_be_read_is_the_longest(server):
-    for text in ("a", "b" * 9000, "c"):
-        server.ask("say", text=text)
-    server.say(type="error", code="too_long", text="the line is too long")
-    assert [answer.code for answer in server.answers] == ["too_long"]
-    assert [request.ref for request in server.talk.unanswered] == ["1", "3"]
-
-
-def test_answers_to_what_nobody_asks_are_passed_over(server):
-    assert server.say(type="ack", ref="7", offset=11) == []
-    assert server.say(type="pong") == []
-    assert server.say(type="error", code="x", text="y", ref="7") == [Error("x", "y", "7")]
-    assert server.talk.position == 10
-
-
-@pytest.mark.parametrize("text", ["", " \t ", "\x07", "\u202e"])
-def test_a_line_in_which_there_is_nothing_to_see_is_not_sent(server, text):
-    with pytest.raises(ValueError, match="empty"):
-        server.ask("say", text=text)
-    server.ask("say", text="two\nlines \x1b[31mred")
-    assert [line["text"] for line in server.read()] == ["two lines red"]
-
-
-# Going elsewhere, and another name
-
-
-def test_what_changes_the_room_or_the_name_travels_alone(server):
-    """Or a line could be said again in another room than the first time."""
-    for kind, fields in [
-        ("say", {"text": "a"}),
-        ("join", {"room": "kitchen"}),
-        ("say", {"text": "b"}),
-        ("nick", {"name": "ann"}),
-        ("who", {}),
-    ]:
-        server.ask(kind, **fields)
-    assert server.refs() == ["1"]
-    server.say(type="ack", ref="1", offset=11)
-    assert server.read() == [{"type": "join", "room": "kitchen"}]
-    server.welcome(5, room="kitchen")
-    assert server.refs() == ["2"]
-    assert server.talk.position == 5
-    server.say(type="ack", ref="2", offset=6)
-    assert server.read() == [{"type": "nick", "name": "ann"}]
-    assert server.event(7, "renamed", "alice", to="ann")[0].to == "ann"
-    assert server.read() == [{"type": "who"}]
-    assert server.say(type="people", room="kitchen", people=["ann"]) == []
-    assert server.talk.name == "ann"
-    answers = [type(answer) for answer in server.answers]
-    assert answers == [Ack, Welcome, Ack, Renamed, People]
-
-
-def test_the_name_and_the_room_of_the_next_connection_are_the_newest(server):
-    server.ask("join", room="kitchen")
-    server.welcome(5, room="kitchen")
-    server.event(6, "renamed", "alice", to="ann")
-    server.talk.end()
-    hello = server.accept()
-    assert (hello["name"], hello["room"], hello["after"]) == ("ann", "kitchen", 6)
-
-
-def test_a_move_that_was_done_unseen_is_not_done_again(server):
-    server.ask("join", room="Kitchen")
-    server.ask("nick", name="ann")
-    server.talk.end()
-    server.accept()
-    server.welcome(5, room="kitchen")
-    assert server.read() == [{"type": "nick", "name": "ann"}]
-    server.talk.end()
-    server.accept()
-    server.welcome(5, room="kitchen", name="ann")
-    assert server.read() == []
-    assert [type(answer) for answer in server.answers] == [Welcome, Welcome]
-
-
-def test_a_move_that_was_not_done_is_asked_again(server):
-    server.ask("join", room="kitchen")
-    server.talk.end()
-    server.accept()
-    server.welcome(10)
-    assert server.read() == [{"type": "join", "room": "kitchen"}]
-
-
-def test_an_error_without_a_ref_is_the_answer_to_what_has_none(server):
-    server.ask("nick", name="bob")
-    server.say(type="error", code="name_taken", text="bob is taken")
-    assert [answer.code for answer in server.answers] == ["name_taken"]
-    assert server.say(type="error", code="bad_json", text="?") == [Error("bad_json", "?")]
-
-
-# The end
-
-
-@pytest.mark.parametrize("code", ["name_taken", "name_refused", "room_refused"])
-def test_a_name_or_a_room_that_is_refused_is_the_end(code):
-    server = Server()
-    server.accept()
-    server.say(type="error", code=code, text="why")
-    assert isinstance(server.talk.refused, Refused)
-    assert (server.talk.refused.code, server.talk.refused.text) == (code, "why")
-
-
-def test_an_error_of_the_gateway_before_the_welcome_is_not():
-    server = Server()
-    server.accept()
-    server.say(type="error", code="draining", text="restarting")
-    assert server.talk.refused is None
-
-
-def test_once_replaced_comes_back_and_twice_in_a_row_is_the_end(server):
-    for _ in range(2):
-        assert server.talk.refused is None
-        server.say(type="error", code="replaced", text="gone on elsewhere")
-        server.talk.end()
-        server.accept()
-        server.welcome(10)
-    assert server.talk.refused.code == "replaced"
-
-
-def test_who_gives_up_answers_everything(server):
-    server.ask("say", text="a")
-    server.ask("join", room="kitchen")
-    server.talk.give_up(ChatError("closed", "closed"))
-    assert [answer.code for answer in server.answers] == ["closed", "closed"]
-    assert server.talk.unanswered == []
 
 
 # Lines of any kind

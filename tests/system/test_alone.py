@@ -1,0 +1,169 @@
+"""Promise 5: a slow, silent or hostile client costs the others nothing.
+
+While somebody does harm, a crowd on the same gateway talks all the time and is
+compared with itself a moment before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import hostile
+import psutil
+import pytest
+import pytest_asyncio
+from checker import report
+from crowd import RATES, Crowd
+from processes import GatewayProcess, Process, eventually, fault_lasts
+
+PEOPLE = int(os.environ.get("ALONE_PEOPLE", "40"))
+WINDOWS, WINDOW_S = 5, 0.5
+TRIES = 3
+"""A busy machine can make any one comparison fail, but it can't make one succeed."""
+SLOWER_AT_MOST, NOISE_S = 2.0, 0.05
+RECOVERS_WITHIN_S = 20.0
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What is done to the gateway, which has these flags."""
+
+    kind: str
+    flags: tuple[str, ...] = ()
+
+
+ATTACKS = [
+    Attack("silent"),
+    Attack("dribbling"),
+    # Read at the default rate, 100 MB would take 40 minutes and be no work at all.
+    Attack("endless_line", ("--rate", "8000", "--burst", "8000")),
+    Attack("flooding"),
+    # The kernel takes megabytes before a SendQ even begins.
+    Attack("deaf", RATES),
+    Attack("resetting"),
+]
+
+
+class Victim:
+    """One gateway, and the well-behaved people on it."""
+
+    def __init__(self, gateway: GatewayProcess) -> None:
+        self.gateway = gateway
+        self.crowd = Crowd(PEOPLE)
+        self._process = psutil.Process(gateway.pid)
+
+    @property
+    def memory_bytes(self) -> int:
+        return int(self._process.memory_info().rss)
+
+    @property
+    def descriptors(self) -> int:
+        return self._process.num_fds()
+
+    async def p99_s(self) -> float:
+        """How late the latest hundredth of all lines is heard: the median of a few windows."""
+        begins = []
+        for _ in range(WINDOWS):
+            begins.append(time.monotonic())
+            await fault_lasts(WINDOW_S)
+        late_s = [[0.0] for _ in begins]
+        now = time.monotonic()
+        sent_at = {
+            f"{talker.record.name}: {text}": at
+            for talker in self.crowd.talkers
+            for at, text in talker.record.sent
+            if begins[0] <= at
+        }
+        for talker in self.crowd.talkers:
+            person, own = talker.person, f"{talker.record.name}: "
+            heard_at = dict(zip(person.lines, person.heard_at, strict=True))
+            for line, at in sent_at.items():
+                if not line.startswith(own):
+                    window = min(int((at - begins[0]) / WINDOW_S), WINDOWS - 1)
+                    late_s[window].append(heard_at.get(line, now) - at)
+        return statistics.median(statistics.quantiles(late, n=100)[98] for late in late_s)
+
+
+class Hostile(Process):
+    """The program ``hostile.py`` at its work."""
+
+    def begin(self, attack: Attack, gateway: GatewayProcess) -> Hostile:
+        self.spawn(sys.executable, str(Path(hostile.__file__)), attack.kind, str(gateway.port))
+        return self
+
+    async def says(self, word: str) -> None:
+        await eventually(
+            lambda: word in self.output.split() or not self.running,
+            30,
+            f"{self.label} is {word};",
+            lambda: self.output,
+        )
+        assert self.running, self.output
+
+
+@pytest_asyncio.fixture
+async def victim(start_cluster, attack: Attack) -> AsyncIterator[Victim]:
+    asyncio.get_running_loop().set_debug(False)  # it would be measured, too
+    cluster = await start_cluster(1, *attack.flags)
+    victim = Victim(cluster.gateways[0])
+    await victim.crowd.gather(victim.gateway)
+    yield victim
+    await victim.crowd.close()
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=[attack.kind for attack in ATTACKS])
+async def test_well_behaved_people_notice_nothing_of_one_who_is(victim: Victim, attack: Attack):
+    """Promise 5: no line lost, nobody cut off, no wait; and nothing stays behind."""
+    compared = []
+    for _ in range(TRIES):
+        quiet_s = await victim.p99_s()
+        memory_bytes, descriptors = victim.memory_bytes, victim.descriptors
+        attacked_s = await under_attack(victim, attack)
+        await eventually(
+            lambda: victim.descriptors == descriptors,  # noqa: B023
+            RECOVERS_WITHIN_S,
+            f"{descriptors} descriptors as before, not",  # noqa: B023
+            lambda: victim.descriptors,
+        )
+        await eventually(
+            lambda: victim.memory_bytes <= 1.2 * memory_bytes,  # noqa: B023
+            RECOVERS_WITHIN_S,
+            f"not over {memory_bytes} bytes by a fifth, as before, but",
+            lambda: victim.memory_bytes,
+        )
+        compared.append((quiet_s, attacked_s))
+        if attacked_s <= max(SLOWER_AT_MOST * quiet_s, quiet_s + NOISE_S):
+            break
+    else:
+        pytest.fail(f"p99 in s, quiet and attacked: {compared}")
+    await victim.crowd.settle()
+    assert_all_is_well(victim)
+
+
+async def under_attack(victim: Victim, attack: Attack) -> float:
+    """The p99 while the attack lasts; it has been carried out when this returns."""
+    attacker = Hostile(attack.kind).begin(attack, victim.gateway)
+    try:
+        await attacker.says("there")
+        p99_s = await victim.p99_s()
+        await attacker.says("done")
+    finally:
+        attacker.close()
+    return p99_s
+
+
+def assert_all_is_well(victim: Victim) -> None:
+    for talker in victim.crowd.talkers:
+        # Some of the hostile have names, and are heard: that is their right.
+        talker.person.lines[:] = [
+            line for line in talker.person.lines if not line.startswith(hostile.NAME)
+        ]
+    findings = victim.crowd.findings()
+    assert not findings, report(findings)
