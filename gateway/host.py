@@ -190,8 +190,8 @@ class Host:
         id = session_id_of(hello.secret)
         before = self._by_session.get(id)
         if before and not before.leaving:
-            self.cluster.rooms.gone(before.session.room, id)
             before.hand_over(seat)
+            self.cluster.rooms.gone(before.session.room, id)
         seat.session.id = id
         self._by_session[id] = seat
 
@@ -308,18 +308,22 @@ class Host:
 
         self.cluster.rooms.leave(room, seat, told)
 
-    def evicted(self, seat: Seat) -> None:
-        """The membership was ended by another gateway: join again, as another session."""
+    def evicted(self, seat: Seat, at: Envelope) -> None:
+        """The membership was ended by another gateway: join again, as another session.
+
+        ``at`` is the ``left``; what followed it is replayed.
+        """
         room, session = seat.session.room, seat.session.id
         self.release_names(seat)
         seat.generation = 0
         log.warning("evicted", session=session, name=seat.session.name)
         if not seat.nameable:
             # Its session is its secret's, and goes on with its next connection.
-            seat.tell(Notice("this gateway was cut off for a while, please reconnect", "evicted"))
+            seat.tell(Notice("this gateway was cut off for a while, please reconnect", "draining"))
             seat.end(CloseReason.REPLACED)
             return
         self._by_session.pop(session, None)
+        seat.resume_at = (at.epoch, at.offset)
         seat.session.evicted(new_session_id())
         self.cluster.rooms.gone(room, session)
 

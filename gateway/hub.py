@@ -28,6 +28,9 @@ class Only:
     item: Told
 
 
+_FLUSH_BYTES = 65_536
+"""Bytes of events in one flush of a room; what is over follows in the next one."""
+
 Item = Envelope | Told | Only
 
 
@@ -54,6 +57,12 @@ class _Part:
         self.start = start
         self.end: int | None = None
         self.greeting = greeting
+
+    def after(self, cut: int) -> _Part:
+        """What is left of it when the first ``cut`` items are gone."""
+        rest = _Part(max(self.start - cut, 0), self.greeting if self.start >= cut else None)
+        rest.end = None if self.end is None else self.end - cut
+        return rest
 
 
 class _Room:
@@ -120,7 +129,7 @@ class Hub:
         member = state.members.pop(session_id)
         part = state.parts.pop(session_id, None) or _Part()
         pieces = [self._encode(member.encoding, item, room) for item in state.pending]
-        return _own_part(room, member, part, state.pending, pieces)
+        return _own_part(room, session_id, member, part, state.pending, pieces)
 
     def tell(self, room: str, session_id: SessionId, item: Told) -> bool:
         """Queue something for one member behind what it has still to get.
@@ -180,27 +189,20 @@ class Hub:
                 asyncio.get_running_loop().call_soon(self._go_on, room, state)
                 return
         state.sending = None
-        if room in self._dirty:
+        if room in self._dirty or state.pending:
             self._mark(room)
         elif not state.members:
             self._rooms.pop(room, None)
 
     def _send(self, room: str, state: _Room) -> Iterator[None]:
-        """Yields after each slice of members, so that the loop can go on."""
+        """One flush of a room.
+
+        Yields after each slice of members, so that the loop can go on.
+        """
         begun_at = time.perf_counter()
-        items, state.pending = state.pending, []
-        parts, state.parts = state.parts, {}
+        items, parts = self._take(state)
         pieces: dict[Encoding, list[bytes]] = {}
         whole: dict[Encoding, bytes] = {}
-        for item in items:
-            if isinstance(item, Envelope) and item.event is not None:
-                author = item.event.session
-            elif isinstance(item, Only):
-                author = item.session_id
-            else:
-                continue
-            if author in state.members and author not in parts:
-                parts[author] = _Part()
 
         def encoded(encoding: Encoding) -> list[bytes]:
             if encoding not in pieces:
@@ -210,17 +212,15 @@ class Hub:
 
         for session_id, part in parts.items():
             member = state.members[session_id]
-            encoding = member.encoding
-            own = _own_part(room, member, part, items, encoded(encoding))
+            own = _own_part(room, session_id, member, part, items, encoded(member.encoding))
             if own:
                 member.send(own)
-        everybody = [m for s, m in state.members.items() if s not in parts]
-        for session_id, part in parts.items():
             if part.end is not None:
                 del state.members[session_id]
-        self.deliveries += len(items) * (len(everybody) + len(parts))
         if not items:
             return
+        everybody = [m for s, m in state.members.items() if s not in parts and s not in state.parts]
+        self.deliveries += len(items) * (len(everybody) + len(parts))
         members = iter(everybody)
         while some := list(islice(members, _SLICE_MEMBERS)):
             for member in some:
@@ -234,16 +234,59 @@ class Hub:
         self.flush_s.observe(time.perf_counter() - begun_at)
         self._on_sent(items)
 
+    def _take(self, state: _Room) -> tuple[list[Item], dict[SessionId, _Part]]:
+        """What one flush sends, and who gets only a part of it.
+
+        A long backlog goes out over several flushes: who reads is not to be cut
+        off because Redis, or this gateway, was away for a while.
+        """
+        cut, size = 0, 0
+        for item in state.pending:
+            if size >= _FLUSH_BYTES:
+                break
+            size += len(item.raw) if isinstance(item, Envelope) else 0
+            cut += 1
+        items, state.pending = state.pending[:cut], state.pending[cut:]
+        now: dict[SessionId, _Part] = {}
+        later: dict[SessionId, _Part] = {}
+        for session_id, part in state.parts.items():
+            if state.pending and part.start >= cut:
+                later[session_id] = part.after(cut)
+            elif part.end is None or part.end <= cut:
+                now[session_id] = part
+            else:
+                now[session_id] = _Part(part.start, part.greeting)
+                later[session_id] = part.after(cut)
+        state.parts = later
+        for item in items:
+            if isinstance(item, Envelope) and item.event is not None:
+                author = item.event.session
+            elif isinstance(item, Only):
+                author = item.session_id
+            else:
+                continue
+            if author in state.members and author not in now:
+                now[author] = _Part()
+        return items, now
+
     @staticmethod
     def _encode(encoding: Encoding, item: Item, room: str) -> bytes:
         return b"" if isinstance(item, Only) else encoding.encode(item, room)
 
 
 def _own_part(
-    room: str, member: Member, part: _Part, items: list[Item], pieces: list[bytes]
+    room: str,
+    session_id: SessionId,
+    member: Member,
+    part: _Part,
+    items: list[Item],
+    pieces: list[bytes],
 ) -> bytes:
-    """What one member gets: from where it joined to where it left, its own events its own way."""
-    encoding, session_id = member.encoding, member.session_id
+    """What one member gets: from where it joined to where it left, its own events its own way.
+
+    ``session_id`` is the one under which it joined; the member may have another one by now.
+    """
+    encoding = member.encoding
     chosen = [encoding.encode(part.greeting, room)] if part.greeting else []
     for item, piece in list(zip(items, pieces, strict=True))[part.start : part.end]:
         if isinstance(item, Envelope) and item.event and item.event.session == session_id:

@@ -18,7 +18,6 @@ from gateway.broker.reader import Question, Snapshot
 from gateway.chat.events import (
     Action,
     Envelope,
-    GatewayId,
     Joined,
     Left,
     Message,
@@ -72,8 +71,8 @@ class Resident(Member, Protocol):
     def joined(self, people: int) -> None:
         """The relay reached its ``joined``: it is a member now."""
 
-    def left(self, by: GatewayId) -> None:
-        """The relay reached its ``left``, said by that gateway."""
+    def left(self, at: Envelope) -> None:
+        """The relay reached its ``left``, whoever said it."""
 
     def renamed(self, name: str) -> None:
         """The relay reached its ``renamed``."""
@@ -275,7 +274,7 @@ class Room:
                         self._around.hub.leave(self.name, session)
                     self._tell_presence(item, out)
                     if resident:
-                        resident.left(item.gateway)
+                        resident.left(item)
                 case Renamed(session, _, new_name):
                     self.people[session] = new_name
                     out.append(item)

@@ -14,7 +14,7 @@ from gateway.chat.commands import Hello, Me, Msg, Say
 from gateway.chat.events import (
     Action,
     Delivered,
-    GatewayId,
+    Envelope,
     Message,
     NamePrompt,
     Notice,
@@ -124,11 +124,11 @@ class Seat:
             self._host.announce("joined", self, people=people)
             self.pump()
 
-    def left(self, by: GatewayId) -> None:
+    def left(self, at: Envelope) -> None:
         if self._on_left:
             self._on_left()
         elif not self.leaving and self.session.state is not State.MOVING:
-            self._host.evicted(self)
+            self._host.evicted(self, at)
 
     def renamed(self, name: str) -> None:
         if not self.leaving:

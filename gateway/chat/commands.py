@@ -123,6 +123,7 @@ class Problem:
 
     text: str
     code: str = "bad_request"
+    ref: int = 0
 
 
 Command = (

@@ -261,7 +261,7 @@ class Session:
         self._desk.tell(Notice(f"unknown command: /{command.word}{hint}"))
 
     def _problem(self, problem: commands.Problem) -> None:
-        self._refuse(problem.text, problem.code)
+        self._refuse(problem.text, problem.code, problem.ref)
         if self.state is State.NAMING:
             self._desk.tell(NamePrompt())
 

@@ -139,17 +139,7 @@ def _ref(ref: Ref) -> int:
     return ref
 
 
-def _text(text: str) -> str:
-    cleaned = clean_line(text)
-    if not cleaned:
-        raise _BadRequest("text is empty")
-    return cleaned
-
-
 _COMMANDS: dict[type, Callable[[Any], Command]] = {
-    _Say: lambda r: commands.Say(_text(r.text), _ref(r.ref)),
-    _Me: lambda r: commands.Me(_text(r.text), _ref(r.ref)),
-    _Msg: lambda r: commands.Msg(r.to, _text(r.text), _ref(r.ref)),
     _Join: lambda r: commands.Join(r.room),
     _Leave: lambda _: commands.Leave(),
     _Nick: lambda r: commands.Nick(r.name),
@@ -203,10 +193,7 @@ class JsonFront:
         try:
             if self.naming:
                 return self._greeting(_hello.decode(line))
-            request = _request.decode(line)
-            if len(getattr(request, "text", "").encode()) > self._max_line_bytes:
-                return Problem(f"text is over {self._max_line_bytes} bytes", "too_long")
-            return _COMMANDS[type(request)](request)
+            return self._asked(_request.decode(line))
         except _BadRequest as error:
             return Problem(str(error))
         except msgspec.ValidationError as error:
@@ -214,6 +201,19 @@ class JsonFront:
             return Problem(str(error), code)
         except (msgspec.DecodeError, UnicodeError) as error:
             return Problem(f"not a line of JSON: {error}", "bad_json")
+
+    def _asked(self, request: _Request) -> Command:
+        if not isinstance(request, _Say | _Me | _Msg):
+            return _COMMANDS[type(request)](request)
+        ref = _ref(request.ref)
+        text = clean_line(request.text)
+        if not text:
+            return Problem("text is empty", "bad_request", ref)
+        if len(text.encode()) > self._max_line_bytes:
+            return Problem(f"text is over {self._max_line_bytes} bytes", "too_long", ref)
+        if isinstance(request, _Msg):
+            return commands.Msg(request.to, text, ref)
+        return (commands.Say if isinstance(request, _Say) else commands.Me)(text, ref)
 
     def _greeting(self, hello: _HelloLine) -> Command:
         long_enough = _MIN_SECRET_CHARACTERS <= len(hello.session) <= _MAX_SECRET_CHARACTERS

@@ -21,7 +21,7 @@ import pytest
 import pytest_asyncio
 from checker import report
 from crowd import RATES, Crowd
-from processes import GatewayProcess, Process, eventually, fault_lasts
+from processes import GatewayProcess, Process, RealRedis, eventually, fault_lasts
 
 PEOPLE = int(os.environ.get("ALONE_PEOPLE", "40"))
 WINDOWS, WINDOW_S = 5, 0.5
@@ -54,8 +54,9 @@ ATTACKS = [
 class Victim:
     """One gateway, and the well-behaved people on it."""
 
-    def __init__(self, gateway: GatewayProcess) -> None:
+    def __init__(self, gateway: GatewayProcess, redis: RealRedis) -> None:
         self.gateway = gateway
+        self.redis = redis
         self.crowd = Crowd(PEOPLE)
         self._process = psutil.Process(gateway.pid)
 
@@ -65,7 +66,13 @@ class Victim:
 
     @property
     def descriptors(self) -> int:
-        return self._process.num_fds()
+        """Those to Redis excepted: one more is opened when more is asked at once, and kept."""
+        to_redis = [
+            each
+            for each in self._process.net_connections("inet")
+            if each.raddr and each.raddr.port == self.redis.port
+        ]
+        return self._process.num_fds() - len(to_redis)
 
     async def p99_s(self) -> float:
         """How late the latest hundredth of all lines is heard: the median of a few windows."""
@@ -112,7 +119,7 @@ class Hostile(Process):
 async def victim(start_cluster, attack: Attack) -> AsyncIterator[Victim]:
     asyncio.get_running_loop().set_debug(False)  # it would be measured, too
     cluster = await start_cluster(1, *attack.flags)
-    victim = Victim(cluster.gateways[0])
+    victim = Victim(cluster.gateways[0], cluster.redis)
     await victim.crowd.gather(victim.gateway)
     yield victim
     await victim.crowd.close()
@@ -129,13 +136,13 @@ async def test_well_behaved_people_notice_nothing_of_one_who_is(victim: Victim, 
         await eventually(
             lambda: victim.descriptors == descriptors,  # noqa: B023
             RECOVERS_WITHIN_S,
-            f"{descriptors} descriptors as before, not",  # noqa: B023
+            f"{descriptors} descriptors as before;",
             lambda: victim.descriptors,
         )
         await eventually(
             lambda: victim.memory_bytes <= 1.2 * memory_bytes,  # noqa: B023
             RECOVERS_WITHIN_S,
-            f"not over {memory_bytes} bytes by a fifth, as before, but",
+            f"{memory_bytes} bytes of memory as before, or a fifth more;",
             lambda: victim.memory_bytes,
         )
         compared.append((quiet_s, attacked_s))

@@ -285,7 +285,8 @@ async def test_who_is_ended_from_elsewhere_is_told_and_hears_no_more(stage):
     (one,) = says("one")
     stage.arrive(stage.log.append(one, Left("s1", "alice"), *says("two")))
     stage.hub.flush()
-    assert ("left", "G2") in alice.notes
+    ((_, left),) = [note for note in alice.notes if note[0] == "left"]
+    assert (left.gateway, left.offset) == ("G2", 3)
     assert alice.heard == [one]
     assert stage.rooms.people("lobby") == []
 

@@ -226,7 +226,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 OutboxMachine.TestCase.settings = settings(
-    max_examples=500, stateful_step_count=40, deadline=None, derandomize=True
+    max_examples=400, stateful_step_count=40, deadline=None, derandomize=True
 )
 
 
