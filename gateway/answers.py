@@ -53,6 +53,11 @@ class Answers:
     def post(self, seat: Seat, to: str, text: str, ref: int) -> None:
         """Find who is called ``to``, and put the line into the inbox of that gateway."""
 
+        if not seat.redis_ready:
+            # Whether somebody of that name is here can't be known; lines to come need not wait.
+            seat.answer(Notice(f"not delivered: {text}", "not_delivered", ref))
+            return
+
         def found(answer: Answer) -> None:
             if isinstance(answer, Found):
                 self._post_to(seat, answer, text, ref)
@@ -100,6 +105,10 @@ class Answers:
         self._inquiries.ask(Question(room, members=True), answered)
 
     def list_rooms(self, seat: Seat) -> None:
+        if not seat.redis_ready:
+            seat.answer(_UNAVAILABLE)
+            return
+
         def answered(answer: Answer) -> None:
             assert isinstance(answer, RoomCounts)
             seat.answer(RoomList(answer.rooms))

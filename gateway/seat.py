@@ -196,6 +196,10 @@ class Seat:
     def show_history(self, count: int | None) -> None:
         self._host.cluster.answers.show_history(self, count)
 
+    @property
+    def redis_ready(self) -> bool:
+        return self._host.ready
+
     def confirmed(self) -> None:
         """Something that this seat said has left the outbox."""
         self._host.resume_speakers()
