@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import socket
 from contextlib import AsyncExitStack
@@ -49,6 +50,10 @@ async def serve(config: Config, *, adopt_fd: int | None = None) -> int:
     ``adopt_fd`` is the inherited end of a channel over which another process
     hands accepted connections to this one.
     """
+    # Sessions live long: look at the young often, at all of them seldom, at the code never.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
     stop = stop_on_signals()
     bound, admin_bound = _bind(config.host, config.port), None
     if bound and config.admin_port is not None:

@@ -15,11 +15,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import redis.asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from gateway.config import Config, SettingsError
 
@@ -146,7 +147,27 @@ async def _call(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]
 
 
 async def _pipeline(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
-    async with client.pipeline(transaction=False) as pipe:
-        for one in calls:
-            pipe.evalsha(one.script.sha, len(one.keys), *one.keys, *one.args)
-        return await pipe.execute(raise_on_error=False)
+    """Without redis-py's own pipeline: packing in C and no retry machinery halve the cost."""
+    pool: Any = client.connection_pool
+    connection = await pool.get_connection()
+    replies: list[Any] = []
+    try:
+        await connection.send_packed_command(b"".join(map(_packed, calls)), check_health=False)
+        for _ in calls:
+            try:
+                replies.append(await connection.read_response())
+            except ResponseError as error:
+                replies.append(error)
+    except BaseException:
+        # What is still to come must not answer the next call.
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)
+    return replies
+
+
+def _packed(one: Call) -> bytes:
+    words: Any = ("EVALSHA", one.script.sha, len(one.keys), *one.keys, *one.args)
+    packed: bytes = hiredis.pack_command(words)
+    return packed

@@ -89,6 +89,7 @@ class Publisher:
         loop = asyncio.get_running_loop()
         backoff = Backoff()
         expire_s = min(1.0, self._config.publish_deadline / 4)
+        expire_at = 0.0
         while True:
             try:
                 # Wakes without cause now and then, to look at the deadlines.
@@ -97,7 +98,9 @@ class Publisher:
             except TimeoutError:
                 pass
             self._wake.clear()
-            self.outbox.expire(loop.time())
+            if loop.time() >= expire_at:
+                self.outbox.expire(loop.time())
+                expire_at = loop.time() + expire_s
             if await self.run_once():
                 backoff.reset()
             else:
