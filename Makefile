@@ -4,17 +4,19 @@ PYTHON ?= python3
 PORT ?= 8080
 GATEWAYS ?= 3
 LB ?=
+SECONDS ?= 120
+SEED ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run cluster chat test bench check format readme clean
+.PHONY: help install run cluster chat test soak bench check format readme clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
-	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) GATEWAYS=$(GATEWAYS) LB=$(LB)"
+	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) GATEWAYS=$(GATEWAYS) LB=$(LB) SECONDS=$(SECONDS) SEED=$(SEED)"
 
 install: $(INSTALLED) ## make .venv with everything that running, testing and checking needs
 
@@ -29,6 +31,9 @@ chat: $(INSTALLED) ## talk, in the terminal client, to what listens on PORT
 
 test: $(INSTALLED) ## run all tests
 	$(BIN)/python -m pytest
+
+soak: $(INSTALLED) ## talk for SECONDS under faults drawn by SEED, and check every line
+	$(BIN)/python tests/system/soak.py --seconds $(SECONDS) --seed $(SEED)
 
 bench: $(INSTALLED) ## measure the goals of the README's table, about 15 minutes on a quiet machine
 	@$(BIN)/python -m gateway bench --goals
