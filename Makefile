@@ -21,13 +21,13 @@ help: ## list the targets
 install: $(INSTALLED) ## make .venv with everything that running, testing and checking needs
 
 run: $(INSTALLED) ## run one gateway on PORT
-	@$(BIN)/python -m gateway serve --port $(PORT)
+	@exec $(BIN)/python -m gateway serve --port $(PORT)
 
 cluster: $(INSTALLED) ## run Redis, GATEWAYS gateways and the front port PORT (LB=haproxy: a real balancer)
-	@$(BIN)/python -m gateway cluster --gateways $(GATEWAYS) --port $(PORT) --balancer "$(LB)"
+	@exec $(BIN)/python -m gateway cluster --gateways $(GATEWAYS) --port $(PORT) --balancer "$(LB)"
 
 chat: $(INSTALLED) ## talk, in the terminal client, to what listens on PORT
-	@$(BIN)/python -m gateway chat localhost:$(PORT)
+	@exec $(BIN)/python -m gateway chat localhost:$(PORT)
 
 test: $(INSTALLED) ## run all tests
 	$(BIN)/python -m pytest

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gateway.answers import Answers
 from gateway.broker.keys import inbox
-from gateway.broker.outbox import Operation, Outcome
+from gateway.broker.outbox import Holder, Operation, Outcome
 from gateway.broker.publisher import Publisher
 from gateway.broker.reaper import Reaper
 from gateway.broker.registry import Answer, Ghost, Granted, Registry
@@ -197,10 +197,17 @@ class Host:
 
     def claim(self, seat: Seat, name: str) -> None:
         """Get ``name`` for the session, ending a ghost that holds it."""
-        folded = fold_name(name)
+        folded, session = fold_name(name), seat.session
+        id = session.id
 
         def answered(answer: Answer) -> None:
             match answer:
+                case Granted(generation) if session.id != id:
+                    # Evicted meanwhile: it asks as another session now.
+                    holder = Holder(self.gateway, id, generation)
+                    self.cluster.registry.release(folded, holder)
+                case _ if session.id != id:
+                    pass
                 case Granted():
                     self._granted(seat, name, folded, answer)
                 case _ if seat.leaving:
@@ -213,10 +220,7 @@ class Host:
 
         if not self.ready:
             self._tell_to_wait(seat)
-        session = seat.session
-        self.cluster.registry.claim(
-            folded, name, session.id, seat.generation, session.room, answered
-        )
+        self.cluster.registry.claim(folded, name, id, seat.generation, session.room, answered)
 
     def _granted(self, seat: Seat, name: str, folded: str, answer: Granted) -> None:
         seat.generation = answer.generation

@@ -288,7 +288,8 @@ def _own_part(
     """
     encoding = member.encoding
     chosen = [encoding.encode(part.greeting, room)] if part.greeting else []
-    for item, piece in list(zip(items, pieces, strict=True))[part.start : part.end]:
+    mine = slice(part.start, part.end)
+    for item, piece in zip(items[mine], pieces[mine], strict=True):
         if isinstance(item, Envelope) and item.event and item.event.session == session_id:
             chosen.append(encoding.encode_own(item, room))
         elif isinstance(item, Only) and item.session_id == session_id:

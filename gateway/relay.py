@@ -48,6 +48,7 @@ class Relay:
 
     __slots__ = (
         "_counts",
+        "_dropped",
         "_held",
         "_held_bytes",
         "_hold_bytes",
@@ -64,6 +65,7 @@ class Relay:
         self._line = b""  # at offset; b'' if not known
         self._held: list[Envelope] = []
         self._held_bytes = 0
+        self._dropped = False  # something came that was not held
         self._hold_bytes = hold_bytes
         self._counts = counts
 
@@ -101,6 +103,9 @@ class Relay:
             self._replay(reading, out)
         if not self.behind:
             self._release_held(out)
+        if self._dropped:
+            # It may have come after this reading: only another one tells.
+            self._dropped, self.behind = False, True
         return out
 
     def _is_other_log(self, reading: Reading) -> bool:
@@ -153,6 +158,7 @@ class Relay:
     def _hold(self, envelope: Envelope) -> None:
         if self._held_bytes + len(envelope.raw) > self._hold_bytes:
             self._counts.hold_overflows += 1  # it will be read from the log instead
+            self._dropped = True
             return
         self._held.append(envelope)
         self._held_bytes += len(envelope.raw)

@@ -77,6 +77,9 @@ class Resident(Member, Protocol):
     def renamed(self, name: str) -> None:
         """The relay reached its ``renamed``."""
 
+    def jumped(self) -> None:
+        """The relay passed over events that nobody will see: a ``renamed`` can be among them."""
+
     def refused(self) -> None:
         """It can't be a member: a newer holder of the same session is."""
 
@@ -254,6 +257,8 @@ class Room:
                 self._fresh = True
                 out.append(item)
                 self._join_again()
+                for each in list(self._residents.values()):
+                    each.jumped()
                 continue
             match item.event:
                 case Message() | Action():
@@ -333,7 +338,7 @@ class Room:
             if outcome is Outcome.REFUSED:
                 resident.refused()
 
-        event = Joined(resident.session_id, resident.name)
+        event = Joined(resident.session_id, resident.last_name)
         return Operation(self.name, resident.holder, event, told, silent=True)
 
     def _settle(self, resident: Resident, offset: int) -> None:

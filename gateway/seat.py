@@ -40,6 +40,7 @@ class Seat:
         "_host",
         "_hung_up",
         "_on_left",
+        "_renamed_at",
         "_silence",
         "_tokens",
         "_tokens_at",
@@ -74,6 +75,7 @@ class Seat:
         self._bytes = float(host.config.burst * host.config.max_line)
         self._tokens_at = asyncio.get_running_loop().time()
         self._hung_up = False
+        self._renamed_at = 0  # the offset of a new name that the room here does not know yet
         self._first = True
         connection.receiver = self
         host.opened(self)
@@ -130,7 +132,12 @@ class Seat:
         elif not self.leaving and self.session.state is not State.MOVING:
             self._host.evicted(self, at)
 
+    def jumped(self) -> None:
+        if self._renamed_at and self.session.wish:
+            self.renamed(self.session.wish)
+
     def renamed(self, name: str) -> None:
+        self._renamed_at = 0
         if not self.leaving:
             self._host.release_names(self, keep=name)
             self.session.renamed(name)
@@ -163,10 +170,10 @@ class Seat:
         self._host.move(self, room)
 
     def publish(self, event: RoomEvent) -> None:
-        if not isinstance(event, Message | Action):
-            self._host.publish(self, event, lambda _outcome, _offset: None)
-            return
         room = self.session.room
+        if not isinstance(event, Message | Action):
+            self._host.publish(self, event, self._rename_told)
+            return
         self.outstanding += 1
 
         def told(outcome: Outcome, offset: int) -> None:
@@ -183,6 +190,13 @@ class Seat:
             self._host.resume_speakers()
 
         self._host.publish(self, event, told)
+
+    def _rename_told(self, outcome: Outcome, offset: int) -> None:
+        """Redis has the new name; the room here has it when the relay comes to ``offset``."""
+        if outcome is Outcome.CONFIRMED:
+            self._renamed_at = offset
+            if offset <= self._host.offset(self.session.room):
+                self.jumped()
 
     def post(self, to: str, text: str, ref: int) -> None:
         self._host.cluster.answers.post(self, to, text, ref)

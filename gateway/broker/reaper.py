@@ -65,6 +65,8 @@ class Reaper:
 
     async def _reap(self, gateway: GatewayId) -> None:
         """One attempt.  Raises one of ``Unreachable``."""
+        if await self._client.zscore(self._keys.dying, gateway) is None:
+            return  # somebody else has reaped it; it may even have come back
         held = await self._held(gateway)
         ended = 0
         for room in sorted({ghost.room for ghost in held}):
@@ -76,7 +78,7 @@ class Reaper:
                 ),
                 held,
             )
-        await self._registry.bury(gateway)
+        await self._registry.bury(gateway, dead=True)
         await self._client.unlink(*self._keys.room(inbox(gateway)))
         log.warning("reaped", dead=gateway, memberships=ended, names=len(held))
 

@@ -145,11 +145,15 @@ class Registry:
         holder = Holder(self._gateway, SessionId(""), people)
         self._submit(_Request("people", "", holder, room, "", None))
 
-    async def bury(self, gateway: GatewayId) -> None:
-        """End a gateway's lease.  Raises one of ``Unreachable``."""
+    async def bury(self, gateway: GatewayId, *, dead: bool = False) -> None:
+        """End a gateway's lease; one that is ``dead`` only while it is being reaped.
+
+        Raises one of ``Unreachable``.
+        """
         keys = self._keys
         where = (keys.beats, keys.dying, keys.gateways, keys.holds(gateway), keys.calls)
-        await call(self._client, [Call(BURY, where, (gateway,))])
+        args = (gateway, "dead" if dead else "")
+        await call(self._client, [Call(BURY, where, args)])
 
     async def drained(self) -> None:
         """Wait until nothing is left to ask."""

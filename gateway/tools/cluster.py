@@ -69,6 +69,7 @@ async def run_cluster(
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, signalled)
+    watching = asyncio.create_task(_end_with(os.getppid(), stop)) if _made() else None
     try:
         return await _Cluster(gateways, host, port, balancer).run(redis_url, stop)
     except (ClusterError, BalancerError, EmbeddedServerError, NoServerFound) as error:
@@ -78,6 +79,21 @@ async def run_cluster(
         if not hurried:
             raise
         return 1
+    finally:
+        if watching:
+            watching.cancel()
+
+
+def _made() -> bool:
+    """Whether ``make`` runs this: then what it began ends with it, however it ends."""
+    return "MAKELEVEL" in os.environ
+
+
+async def _end_with(parent: int, stop: asyncio.Event) -> None:
+    # Nothing tells a process that its parent is gone, everywhere: it has to look.
+    while os.getppid() == parent:  # noqa: ASYNC110
+        await asyncio.sleep(0.5)
+    stop.set()
 
 
 class _Cluster:

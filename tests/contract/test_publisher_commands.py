@@ -11,8 +11,8 @@ from gateway.config import Config
 ALICE = Holder("G1", "s1", 1)
 
 
-def publisher(redis):
-    return Publisher(redis.client, redis.keys, Config(), "G3", lambda room: None)
+def publisher(redis, on_other_log=lambda room: None):
+    return Publisher(redis.client, redis.keys, Config(), "G3", on_other_log)
 
 
 @pytest.fixture
@@ -82,3 +82,17 @@ async def test_a_server_that_forgot_the_scripts_is_given_them_again(redis, alice
     ours.submit(says("lobby", "hi", told))
     assert await ours.run_once()
     assert [outcome for outcome, _ in told] == [Outcome.CONFIRMED, Outcome.CONFIRMED]
+
+
+async def test_what_a_log_that_is_gone_did_not_take_is_said_to_the_next_one(redis, alice, told):
+    """DESIGN 3: another log, a restart without a file: it is to be read before it is spoken to."""
+    others = []
+    ours = publisher(redis, on_other_log=others.append)
+    ours.serve("lobby", await redis.open("lobby", alice), [])
+    await redis.client.flushall()
+    ours.submit(says("lobby", "hi", told))
+    assert await ours.run_once()
+    assert (others, told) == (["lobby"], [])
+    ours.serve("lobby", await redis.open("lobby", alice), [])
+    assert await ours.run_once()
+    assert told == [(Outcome.CONFIRMED, 1)]

@@ -23,10 +23,10 @@ BYTE_EVERY_S = 0.02
 LONG_LINE_BYTES = 100_000_000
 CHUNK = b"x" * 65_536
 RESETS_AT_ONCE = 50
-PAUSE_S = 0.05
-"""Between two crowds of connections that are reset: about a thousand a second."""
-ASK_MUCH = b"/help " + b"x" * 4000 + b"\n"
-"""What is told to the asker alone, and as long as what it asked."""
+RESET_EVERY_S = 0.05
+ASKS_AT_ONCE, ASK_EVERY_S = 45, 0.1
+ASK = b"/help " + b"x" * 4000 + b"\n"
+"""What is told to the asker alone, and as long as what it asked: two seconds of it fill a SendQ."""
 
 
 def say(word: str) -> None:
@@ -131,7 +131,8 @@ async def deaf(port: int) -> None:
     async def ask(connection: socket.socket) -> None:
         try:
             while True:
-                await loop.sock_sendall(connection, ASK_MUCH)
+                await loop.sock_sendall(connection, ASK * ASKS_AT_ONCE)
+                await asyncio.sleep(ASK_EVERY_S)
         except ConnectionError:
             return
 
@@ -141,7 +142,7 @@ async def deaf(port: int) -> None:
 
 
 async def resetting(port: int) -> None:
-    """Connections that are reset as soon as they are there."""
+    """A thousand connections a second that are reset as soon as they are there."""
     reset_on_close = struct.pack("ii", 1, 0)
     for count in itertools.count(1):
         for connection in await asyncio.gather(*(connect(port) for _ in range(RESETS_AT_ONCE))):
@@ -151,7 +152,7 @@ async def resetting(port: int) -> None:
             say("there")
         if count * RESETS_AT_ONCE == RESETS:
             say("done")
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(RESET_EVERY_S)
 
 
 ATTACKS: dict[str, Callable[[int], Awaitable[None]]] = {
