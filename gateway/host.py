@@ -187,6 +187,7 @@ class Host:
             seat.resume_at = (hello.epoch, hello.after)
         if not hello.secret:
             return
+        seat.resumable = True
         id = session_id_of(hello.secret)
         before = self._by_session.get(id)
         if before and not before.leaving:
@@ -220,7 +221,15 @@ class Host:
 
         if not self.ready:
             self._tell_to_wait(seat)
-        self.cluster.registry.claim(folded, name, id, seat.generation, session.room, answered)
+        self.cluster.registry.claim(
+            folded,
+            name,
+            id,
+            seat.generation,
+            session.room,
+            answered,
+            wanted=lambda: not seat.leaving and session.id == id,
+        )
 
     def _granted(self, seat: Seat, name: str, folded: str, answer: Granted) -> None:
         seat.generation = answer.generation
@@ -350,7 +359,13 @@ class Host:
                 seat.end(CloseReason.REPLACED)
 
         self.cluster.registry.claim(
-            fold_name(name), name, session, seat.generation, seat.session.room, answered
+            fold_name(name),
+            name,
+            session,
+            seat.generation,
+            seat.session.room,
+            answered,
+            wanted=lambda: not seat.leaving and seat.session.id == session,
         )
 
     # Who may speak.

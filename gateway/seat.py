@@ -50,6 +50,7 @@ class Seat:
         "leaving",
         "name_by",
         "outstanding",
+        "resumable",
         "resume_at",
         "session",
     )
@@ -64,6 +65,8 @@ class Seat:
         """Lines in the outbox."""
         self.leaving = False
         self._on_left: Callable[[], None] | None = None
+        self.resumable = False
+        """Whether its session has a secret, with which it can go on in another connection."""
         self.resume_at: tuple[str, int] | None = None
         """The epoch and last offset of one that was here before."""
         self.name_by = 0.0
@@ -283,7 +286,14 @@ class Seat:
         self._watch_silence()
 
     def hung_up(self) -> None:
-        """What came before still counts; then the session ends."""
+        """What came before still counts; then the session ends.
+
+        A session that can go on elsewhere, and is not here yet, does just that: it
+        must not be taken from there when Redis grants its name here at last.
+        """
+        if self.resumable and self.session.state is State.CLAIMING:
+            self.end(CloseReason.HUNG_UP)
+            return
         self._front.eof()
         self._hung_up = True
         self.pump()

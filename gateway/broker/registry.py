@@ -81,7 +81,7 @@ class RoomCounts:
 Answer = Granted | Taken | Ghost | Found | Absent | RoomCounts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Request:
     verb: str
     folded: str
@@ -89,6 +89,17 @@ class _Request:
     room: str
     name: str
     answered: Callable[[Answer], None] | None
+    wanted: Callable[[], bool] | None = None
+    unsure: bool = False  # no answer came: it may have been done
+
+    def still_of_use(self) -> bool:
+        """False for a claim that nobody wants any more; one that may have been done is undone."""
+        if self.wanted is None or self.wanted():
+            return True
+        if not self.unsure:
+            return False
+        self.verb, self.answered, self.wanted = "forgo", None, None
+        return True
 
 
 class Registry:
@@ -115,15 +126,19 @@ class Registry:
         generation: int,
         room: str,
         answered: Callable[[Answer], None],
+        wanted: Callable[[], bool],
     ) -> None:
         """Ask for ``name``; ``answered`` is called once, in a later iteration of the loop.
+
+        Not if it is no longer ``wanted`` when Redis can be asked: the session
+        may have gone on elsewhere since.
 
         ``generation`` is the one that the session's memberships carry, or 0 for
         a new one.  Claiming a name that the session holds already only sets its
         spelling and room.
         """
         holder = Holder(self._gateway, session, generation)
-        self._submit(_Request("claim", folded, holder, room, name, answered))
+        self._submit(_Request("claim", folded, holder, room, name, answered, wanted))
 
     def release(
         self, folded: str, holder: Holder, answered: Callable[[Answer], None] | None = None
@@ -186,10 +201,16 @@ class Registry:
             and self._waiting[0].holder.gateway == gateway
             and len(requests) < _CALL_OPERATIONS
         ):
-            requests.append(self._waiting.popleft())
+            request = self._waiting.popleft()
+            if request.still_of_use():
+                requests.append(request)
+        if not requests:
+            return True
         try:
             (replies,) = await call(self._client, [self._call(gateway, requests)])
         except Unreachable:
+            for request in requests:
+                request.unsure = True
             self._waiting.extendleft(reversed(requests))
             return False
         if isinstance(replies, RedisError):

@@ -21,13 +21,16 @@ import pytest
 import pytest_asyncio
 from checker import report
 from crowd import RATES, Crowd
-from processes import GatewayProcess, Process, RealRedis, eventually, fault_lasts
+from processes import POLL_S, GatewayProcess, Process, RealRedis, eventually, fault_lasts
+
+from gateway.config import Config
 
 PEOPLE = int(os.environ.get("ALONE_PEOPLE", "40"))
 WINDOWS, WINDOW_S = 5, 0.5
-TRIES = 3
-"""A busy machine can make any one comparison fail, but it can't make one succeed."""
 SLOWER_AT_MOST, NOISE_S = 2.0, 0.05
+BAD_TRIES = 3
+"""So many comparisons must go wrong, and outnumber the good ones: a busy machine spoils some."""
+GROWS_AT_MOST = 1.2
 RECOVERS_WITHIN_S = 20.0
 
 
@@ -37,6 +40,8 @@ class Attack:
 
     kind: str
     flags: tuple[str, ...] = ()
+    may_hold_bytes: int = 0
+    """What the gateway may need for it while it lasts."""
 
 
 ATTACKS = [
@@ -45,8 +50,8 @@ ATTACKS = [
     # Read at the default rate, 100 MB would take 40 minutes and be no work at all.
     Attack("endless_line", ("--rate", "8000", "--burst", "8000")),
     Attack("flooding"),
-    # The kernel takes megabytes before a SendQ even begins.
-    Attack("deaf", RATES),
+    # The kernel takes megabytes before a SendQ even begins to fill.
+    Attack("deaf", RATES, may_hold_bytes=2 * hostile.DEAF * Config().sendq),
     Attack("resetting"),
 ]
 
@@ -58,6 +63,7 @@ class Victim:
         self.gateway = gateway
         self.redis = redis
         self.crowd = Crowd(PEOPLE)
+        self.peak_bytes = 0
         self._process = psutil.Process(gateway.pid)
 
     @property
@@ -73,6 +79,28 @@ class Victim:
             if each.raddr and each.raddr.port == self.redis.port
         ]
         return self._process.num_fds() - len(to_redis)
+
+    async def watch_memory(self) -> None:
+        """Keep its peak, for ever."""
+        self.peak_bytes = 0
+        while True:
+            self.peak_bytes = max(self.peak_bytes, self.memory_bytes)
+            await asyncio.sleep(POLL_S)
+
+    async def shrinks_to(self, memory_bytes: int, descriptors: int) -> None:
+        """Wait until nothing is left of what there was more than this."""
+        await eventually(
+            lambda: self.descriptors == descriptors,
+            RECOVERS_WITHIN_S,
+            f"{descriptors} descriptors as before;",
+            lambda: self.descriptors,
+        )
+        await eventually(
+            lambda: self.memory_bytes <= GROWS_AT_MOST * memory_bytes,
+            RECOVERS_WITHIN_S,
+            f"{memory_bytes} bytes of memory as before, or a fifth more;",
+            lambda: self.memory_bytes,
+        )
 
     async def p99_s(self) -> float:
         """How late the latest hundredth of all lines is heard: the median of a few windows."""
@@ -128,42 +156,34 @@ async def victim(start_cluster, attack: Attack) -> AsyncIterator[Victim]:
 @pytest.mark.parametrize("attack", ATTACKS, ids=[attack.kind for attack in ATTACKS])
 async def test_well_behaved_people_notice_nothing_of_one_who_is(victim: Victim, attack: Attack):
     """Promise 5: no line lost, nobody cut off, no wait; and nothing stays behind."""
-    compared = []
-    for _ in range(TRIES):
+    compared: list[tuple[float, float]] = []
+    bad = 0
+    while len(compared) <= 2 * bad and bad < BAD_TRIES:
         quiet_s = await victim.p99_s()
         memory_bytes, descriptors = victim.memory_bytes, victim.descriptors
-        attacked_s = await under_attack(victim, attack)
-        await eventually(
-            lambda: victim.descriptors == descriptors,  # noqa: B023
-            RECOVERS_WITHIN_S,
-            f"{descriptors} descriptors as before;",
-            lambda: victim.descriptors,
-        )
-        await eventually(
-            lambda: victim.memory_bytes <= 1.2 * memory_bytes,  # noqa: B023
-            RECOVERS_WITHIN_S,
-            f"{memory_bytes} bytes of memory as before, or a fifth more;",
-            lambda: victim.memory_bytes,
-        )
+        attacked_s, peak_bytes = await under_attack(victim, attack)
+        assert peak_bytes <= GROWS_AT_MOST * memory_bytes + attack.may_hold_bytes
+        await victim.shrinks_to(memory_bytes, descriptors)
         compared.append((quiet_s, attacked_s))
-        if attacked_s <= max(SLOWER_AT_MOST * quiet_s, quiet_s + NOISE_S):
-            break
-    else:
-        pytest.fail(f"p99 in s, quiet and attacked: {compared}")
+        bad += attacked_s > max(SLOWER_AT_MOST * quiet_s, quiet_s + NOISE_S)
+    assert bad < BAD_TRIES, f"p99 in s, quiet and attacked: {compared}"
     await victim.crowd.settle()
     assert_all_is_well(victim)
 
 
-async def under_attack(victim: Victim, attack: Attack) -> float:
-    """The p99 while the attack lasts; it has been carried out when this returns."""
+async def under_attack(victim: Victim, attack: Attack) -> tuple[float, int]:
+    """The p99 while the attack lasts, and the most memory; it was carried out on return."""
     attacker = Hostile(attack.kind).begin(attack, victim.gateway)
+    watching = asyncio.create_task(victim.watch_memory())
     try:
         await attacker.says("there")
         p99_s = await victim.p99_s()
         await attacker.says("done")
     finally:
+        watching.cancel()
+        await asyncio.wait((watching,))
         attacker.close()
-    return p99_s
+    return p99_s, victim.peak_bytes
 
 
 def assert_all_is_well(victim: Victim) -> None:

@@ -21,6 +21,8 @@
 --          and only such a claim takes over from another gateway.
 --          'wait' if this gateway has no lease now.
 -- release  'ok GENERATION '; needs no lease, since it is done for the dead, too
+-- forgo    frees a name that this gateway may hold for that session, whatever
+--          its generation: 'ok 0 '
 -- find     'found RECORD' or 'absent'
 -- people   sets how many are in a room (the generation's field): 'ok 0 '
 -- rooms    'rooms ROOM PEOPLE ROOM PEOPLE ...', as many as the generation's
@@ -83,6 +85,16 @@ local function release(folded, session, generation)
   return 'ok ' .. generation .. ' '
 end
 
+local function forgo(folded, session)
+  local record = redis.call('HGET', names, folded)
+  local mine = gateway .. ' ' .. session .. ' '
+  if record and string.sub(record, 1, #mine) == mine then
+    redis.call('HDEL', names, folded)
+    redis.call('SREM', holds, folded)
+  end
+  return 'ok 0 '
+end
+
 local function find(folded)
   local record = redis.call('HGET', names, folded)
   local beat = record and redis.call('ZSCORE', beats, string.match(record, '^%S+'))
@@ -104,6 +116,8 @@ for i = 6, #ARGV, 6 do
   local verb, folded, session, generation, room, name = unpack(ARGV, i, i + 5)
   if verb == 'release' then
     results[#results + 1] = release(folded, session, generation)
+  elseif verb == 'forgo' then
+    results[#results + 1] = forgo(folded, session)
   elseif verb == 'find' then
     results[#results + 1] = find(folded)
   elseif verb == 'people' then
