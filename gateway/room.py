@@ -10,9 +10,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from gateway.broker.outbox import Holder, Operation, Outcome
+from gateway.broker.outbox import Operation, Outcome
 from gateway.broker.publisher import Publisher
 from gateway.broker.reader import Question, Snapshot
 from gateway.chat.events import (
@@ -33,55 +32,17 @@ from gateway.chat.events import (
     decode_envelope,
 )
 from gateway.config import Config
-from gateway.hub import Hub, Member
+from gateway.hub import Hub
 from gateway.inquiries import Inquiries
 from gateway.ops.logs import get_logger
 from gateway.relay import Counts, Reading, Relay
 from gateway.replay import Replay
+from gateway.resident import Resident
 
 log = get_logger(__name__)
 
 _NAMES_LISTED = 50
 _SUMMARY_S = 2.0
-
-
-class Resident(Member, Protocol):
-    """A session's place in a room: can be sent to, and is told what became of it."""
-
-    @property
-    def holder(self) -> Holder: ...
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def last_name(self) -> str:
-        """The name that the room will know when what was published has been applied."""
-        ...
-
-    @property
-    def stalled(self) -> bool:
-        """Whether it has not taken yet what it was sent."""
-        ...
-
-    @property
-    def resume(self) -> tuple[str, int] | None:
-        """The epoch and the last offset that it has; None for a newcomer."""
-
-    def joined(self, people: int) -> None:
-        """The relay reached its ``joined``: it is a member now."""
-
-    def left(self, at: Envelope) -> None:
-        """The relay reached its ``left``, whoever said it."""
-
-    def renamed(self, name: str) -> None:
-        """The relay reached its ``renamed``."""
-
-    def jumped(self) -> None:
-        """The relay passed over events that nobody will see: a ``renamed`` can be among them."""
-
-    def refused(self) -> None:
-        """It can't be a member: a newer holder of the same session is."""
 
 
 @dataclass(frozen=True, slots=True)

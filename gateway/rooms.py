@@ -25,7 +25,8 @@ from gateway.hub import Hub
 from gateway.inquiries import Inquiries
 from gateway.ops.logs import get_logger
 from gateway.relay import Counts
-from gateway.room import Resident, Room, Surroundings
+from gateway.resident import Resident
+from gateway.room import Room, Surroundings
 
 log = get_logger(__name__)
 
