@@ -84,7 +84,7 @@ class _Farewell:
             self._heard_all = True
             rooms = self._host.cluster.rooms
             self._host.announce("left", self._seat, people=len(rooms.people(self._room) or ()))
-            rooms.gone(self._room, self._session)
+            rooms.gone(self._room, self._session, self._seat)
             self._close_if_done()
 
     def _free(self, _answer: object) -> None:

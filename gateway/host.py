@@ -192,7 +192,7 @@ class Host:
         before = self._by_session.get(id)
         if before and not before.leaving:
             before.hand_over(seat)
-            self.cluster.rooms.gone(before.session.room, id)
+            self.cluster.rooms.gone(before.session.room, id, before)
         seat.session.id = id
         self._by_session[id] = seat
 
@@ -260,7 +260,7 @@ class Host:
         def told(_outcome: Outcome, _offset: int) -> None:
             self._departing -= 1
             self._moving.discard(seat)
-            self.cluster.rooms.gone(before, session.id)
+            self.cluster.rooms.gone(before, session.id, seat)
             session.room = room
             if seat.leaving:
                 self.release_names(seat)
@@ -313,7 +313,7 @@ class Host:
         room, session = seat.session.room, seat.session.id
 
         def told(_outcome: Outcome, _offset: int) -> None:
-            self.cluster.rooms.gone(room, session)
+            self.cluster.rooms.gone(room, session, seat)
             self.release_names(seat)
             self._departing -= 1
             self.announce("left", seat, people=len(self.cluster.rooms.people(room) or ()))
@@ -338,7 +338,7 @@ class Host:
         self._by_session.pop(session, None)
         seat.resume_at = (at.epoch, at.offset)
         seat.session.evicted(new_session_id())
-        self.cluster.rooms.gone(room, session)
+        self.cluster.rooms.gone(room, session, seat)
 
     def lease_anew(self) -> None:
         """The registry forgot this gateway: claim again what its sessions hold."""

@@ -120,13 +120,16 @@ class Room:
         if self.open:
             self._submit_join(resident)
 
-    def gone(self, session: SessionId) -> None:
+    def gone(self, session: SessionId, resident: Resident) -> None:
         """The membership is over, or its connection is: what comes next is not for it.
 
-        The room itself is told by ``left``, whose place in the log is not waited for.
+        The room itself is told by ``left``, whose place in the log is not waited
+        for.  Another resident may have come back under the same session since.
         """
-        self._joining.pop(session, None)
-        if self._residents.pop(session, None):
+        if self._joining.get(session) is resident:
+            del self._joining[session]
+        if self._residents.get(session) is resident:
+            del self._residents[session]
             self._around.hub.leave(self.name, session)
         if self.empty:
             self._around.emptied(self)
@@ -277,7 +280,7 @@ class Room:
     def _submit_join(self, resident: Resident) -> None:
         def told(outcome: Outcome, offset: int) -> None:
             if outcome is Outcome.REFUSED:
-                self.gone(resident.session_id)
+                self.gone(resident.session_id, resident)
                 resident.refused()
             elif offset <= self.relay.offset:
                 # Nobody was told, or it fell into a hole that can't be filled.

@@ -91,10 +91,10 @@ class Rooms:
         event = Left(resident.session_id, resident.last_name)
         self.publisher.submit(Operation(name, resident.holder, event, told))
 
-    def gone(self, name: str, session: SessionId) -> None:
+    def gone(self, name: str, session: SessionId, resident: Resident) -> None:
         """The membership is over, or its connection is; see ``Room.gone``."""
         if room := self._rooms.get(name):
-            room.gone(session)
+            room.gone(session, resident)
 
     def people(self, name: str) -> list[str] | None:
         """Everybody's name in a room that is served here, in alphabetical order, or None."""

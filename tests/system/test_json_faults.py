@@ -5,6 +5,7 @@ The programs are those of ``programs.py``; ``json_soak.py`` is the long form.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import secrets
 import socket
@@ -18,7 +19,7 @@ from checker import report
 from cluster import Cluster
 from json_soak import JsonStorm
 from people import PROMPT
-from processes import RealRedis
+from processes import RealRedis, fault_lasts
 from programs import FROM_BEYOND, Link, Program, findings
 from proxy import FaultyProxy
 
@@ -151,6 +152,37 @@ async def test_a_gateway_that_was_tried_in_vain_does_not_take_the_session_later(
     impostor = await cluster.newcomer(on=1)
     await impostor.say("alice")
     await impostor.expect_told("taken")
+
+
+async def test_a_session_that_comes_back_is_not_ended_by_its_own_past(
+    detoured: tuple[Cluster, FaultyProxy],
+):
+    """DESIGN 4: the same session on another gateway takes the name and the membership over.
+
+    It went on elsewhere, and returns while its first gateway still waits for
+    the answer to what it did at that.
+    """
+    cluster, proxy = detoured
+    (carol,) = await cluster.join("carol", on=0)
+    session = secrets.token_hex(16)
+    first = await Visitor.at(cluster, 0, session)
+    welcome = await first.hears("welcome")
+    place = {"epoch": welcome["epoch"], "after": welcome["offset"]}
+
+    proxy.delay_answers(0.5)
+    elsewhere = await Visitor.at(cluster, 1, session, **place)
+    await elsewhere.hears("welcome")
+    async with asyncio.timeout(10):
+        while not first.hung_up:
+            await carol.say("one call at a time: what comes meanwhile waits")
+            await fault_lasts(0.1)
+    back = await Visitor.at(cluster, 0, session, **place)
+    await back.hears("welcome")
+    proxy.heal()
+    back.tell(type="say", text="still here", ref="1")
+    await back.hears("ack")
+    await carol.hear("alice: still here")
+    assert "alice has left the chat" not in carol.lines
 
 
 # What a program notices: planted here, and found.

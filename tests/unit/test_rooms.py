@@ -294,7 +294,7 @@ async def test_who_is_ended_from_elsewhere_is_told_and_hears_no_more(stage):
 async def test_a_room_that_nobody_here_is_in_is_served_no_more(stage):
     """DESIGN 2: gateways subscribe and unsubscribe."""
     alice = await stage.enter()
-    stage.rooms.leave("lobby", alice, lambda *_: stage.rooms.gone("lobby", "s1"))
+    stage.rooms.leave("lobby", alice, lambda *_: stage.rooms.gone("lobby", "s1", alice))
     (leave,) = stage.submitted
     assert leave.event == Left("s1", "alice")
     leave.finish(Outcome.CONFIRMED, 2)
