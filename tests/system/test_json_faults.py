@@ -185,6 +185,27 @@ async def test_a_session_that_comes_back_is_not_ended_by_its_own_past(
     assert "alice has left the chat" not in carol.lines
 
 
+async def test_a_session_is_taken_over_before_its_old_gateway_is_told(
+    detoured: tuple[Cluster, FaultyProxy],
+):
+    """DESIGN 4: taken over without leave or join, also by a gateway that is new to the room."""
+    cluster, proxy = detoured
+    (bob,) = await cluster.join("bob", on=1)
+    session = secrets.token_hex(16)
+    alice = await Visitor.at(cluster, 1, session)
+    welcome = await alice.hears("welcome")
+    proxy.delay_answers(0.3)  # subscribing and reading the log take their time
+    elsewhere = await Visitor.at(
+        cluster, 0, session, epoch=welcome["epoch"], after=welcome["offset"]
+    )
+    await elsewhere.hears("welcome")
+    assert (await alice.hears("error"))["code"] == "replaced"
+    await alice.ended()
+    elsewhere.tell(type="say", text="from here now", ref="1")
+    await elsewhere.hears("ack")
+    await bob.expect("alice joined the chat", "alice: from here now")
+
+
 # What a program notices: planted here, and found.
 
 
