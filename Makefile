@@ -32,8 +32,9 @@ chat: $(INSTALLED) ## talk, in the terminal client, to what listens on PORT
 test: $(INSTALLED) ## run all tests
 	$(BIN)/python -m pytest
 
-soak: $(INSTALLED) ## talk for SECONDS under faults drawn by SEED, and check every line
+soak: $(INSTALLED) ## talk for SECONDS, twice, under faults drawn by SEED, and check every line
 	$(BIN)/python tests/system/soak.py --seconds $(SECONDS) --seed $(SEED)
+	$(BIN)/python tests/system/json_soak.py --seconds $(SECONDS) --seed $(SEED)
 
 bench: $(INSTALLED) ## measure the goals of the README's table, about 15 minutes on a quiet machine
 	@$(BIN)/python -m gateway bench --goals

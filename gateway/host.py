@@ -243,10 +243,17 @@ class Host:
         self._by_session[seat.session.id] = seat
         if answer.before:
             seat.session.room = answer.room
-            event = Replaced(seat.session.id, name, answer.generation)
-            operation = Operation(inbox(answer.before), seat.holder, event, _whatever)
-            self.cluster.publisher.submit(operation)
+            seat.replaces = answer.before
         seat.session.granted(name)
+
+    def tell_replaced(self, seat: Seat) -> None:
+        """Let the gateway that had the session know.
+
+        Not before its membership is here: what it ends then must not be that.
+        """
+        event = Replaced(seat.session.id, seat.session.name, seat.generation)
+        operation = Operation(inbox(seat.replaces), seat.holder, event, _whatever)
+        self.cluster.publisher.submit(operation)
 
     def enter(self, seat: Seat, room: str) -> None:
         self.cluster.rooms.enter(room, seat)

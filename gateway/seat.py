@@ -15,6 +15,7 @@ from gateway.chat.events import (
     Action,
     Delivered,
     Envelope,
+    GatewayId,
     Message,
     NamePrompt,
     Notice,
@@ -50,6 +51,7 @@ class Seat:
         "leaving",
         "name_by",
         "outstanding",
+        "replaces",
         "resumable",
         "resume_at",
         "session",
@@ -65,6 +67,8 @@ class Seat:
         """Lines in the outbox."""
         self.leaving = False
         self._on_left: Callable[[], None] | None = None
+        self.replaces = GatewayId("")
+        """The gateway that had the session until now, and is to be told; '' if none."""
         self.resumable = False
         """Whether its session has a secret, with which it can go on in another connection."""
         self.resume_at: tuple[str, int] | None = None
@@ -125,6 +129,9 @@ class Seat:
     def joined(self, people: int) -> None:
         if not self.leaving:
             self.resume_at = None
+            if self.replaces:
+                self._host.tell_replaced(self)
+                self.replaces = GatewayId("")
             self.session.joined()
             self._host.announce("joined", self, people=people)
             self.pump()

@@ -170,11 +170,13 @@ async def test_a_session_that_comes_back_is_not_ended_by_its_own_past(
     place = {"epoch": welcome["epoch"], "after": welcome["offset"]}
 
     proxy.delay_answers(0.5)
+    await carol.say("one call at a time: what comes meanwhile waits")
+    await fault_lasts(0.25)
     elsewhere = await Visitor.at(cluster, 1, session, **place)
     await elsewhere.hears("welcome")
     async with asyncio.timeout(10):
         while not first.hung_up:
-            await carol.say("one call at a time: what comes meanwhile waits")
+            await carol.say("and so on")
             await fault_lasts(0.1)
     back = await Visitor.at(cluster, 0, session, **place)
     await back.hears("welcome")
