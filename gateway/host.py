@@ -34,6 +34,7 @@ from gateway.chat.reasons import CloseReason
 from gateway.chat.session import State
 from gateway.chat.text import fold_name
 from gateway.config import Config
+from gateway.ops import memory
 from gateway.ops.logs import get_logger
 from gateway.rooms import Rooms
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _TICK_S = 0.25
+_CUT_OFF = (CloseReason.SENDQ_FULL, CloseReason.SENDQ_STALLED)
 
 
 def new_session_id() -> SessionId:
@@ -87,6 +89,7 @@ class Host:
         self._by_session: dict[SessionId, Seat] = {}
         self._moving: set[Seat] = set()  # whose `left` is not confirmed yet
         self._departing = 0
+        self._freed_sendq = False  # a full one, whose memory is to go back to the system
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -109,6 +112,7 @@ class Host:
         if self._by_session.get(seat.session.id) is seat:
             del self._by_session[seat.session.id]
         self.closes[reason] = self.closes.get(reason, 0) + 1
+        self._freed_sendq |= reason in _CUT_OFF
         session, connection = seat.session, seat.connection
         log.info(
             "closed",
@@ -146,6 +150,9 @@ class Host:
                 since = seat.connection.stalled_since
                 if since is not None and since <= before:
                     seat.connection.abort(CloseReason.SENDQ_STALLED)
+            if self._freed_sendq:
+                self._freed_sendq = False
+                memory.give_back()
 
     def _end_nameless(self) -> None:
         while self._naming and (seat := next(iter(self._naming))).name_by <= self._ready_s:
