@@ -100,7 +100,8 @@ class Config:
     proxy_timeout_s: float = 5.0
     tls_timeout_s: float = 10.0
     sendq_stall_s: float = 30.0
-    flush_window_s: float = 0.010
+    flush_window_s: float = 0.012
+    flush_events: int = 24
     beat_s: float = 1.0
     silent_ticks: int = 3
     dead_ticks: int = 10

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 
 from gateway.chat.events import Envelope, SessionId, Told
@@ -65,32 +64,123 @@ class _Part:
         return rest
 
 
+class _Encoded:
+    """Some items of a room, encoded once for each encoding that somebody reads."""
+
+    __slots__ = ("_items", "_pieces", "_room", "whole")
+
+    def __init__(self, room: str, items: Sequence[Item]) -> None:
+        self._room = room
+        self._items = items
+        self._pieces: dict[Encoding, list[bytes]] = {}
+        self.whole = _Whole(self)
+        """All of them, for who gets all."""
+
+    def pieces(self, encoding: Encoding) -> list[bytes]:
+        """One for each item; what is for one member only is empty."""
+        pieces = self._pieces.get(encoding)
+        if pieces is None:
+            pieces = self._pieces[encoding] = [
+                b"" if isinstance(item, Only) else encoding.encode(item, self._room)
+                for item in self._items
+            ]
+        return pieces
+
+    def part(self, session_id: SessionId, member: Member, part: _Part) -> bytes:
+        """What one member gets, from where it joined to where it left, and its own its own way.
+
+        ``session_id`` is the one under which it joined; it may have another one by now.
+        """
+        encoding, room = member.encoding, self._room
+        chosen = [encoding.encode(part.greeting, room)] if part.greeting else []
+        mine = slice(part.start, part.end)
+        for item, piece in zip(self._items[mine], self.pieces(encoding)[mine], strict=True):
+            if isinstance(item, Envelope) and item.event and item.event.session == session_id:
+                chosen.append(encoding.encode_own(item, room))
+            elif isinstance(item, Only) and item.session_id == session_id:
+                chosen.append(encoding.encode(item.item, room))
+            else:
+                chosen.append(piece)
+        return b"".join(chosen)
+
+
+class _Whole(dict[Encoding, bytes]):
+    """Joined when somebody needs it, and only once."""
+
+    def __init__(self, encoded: _Encoded) -> None:
+        self._encoded = encoded
+
+    def __missing__(self, encoding: Encoding) -> bytes:
+        whole = self[encoding] = b"".join(self._encoded.pieces(encoding))
+        return whole
+
+
+class _FanOut:
+    """A flush on its way to those who get all of it, a slice of them at a time."""
+
+    __slots__ = ("_at", "_everybody", "_whole", "begun_at", "items")
+
+    def __init__(
+        self, items: Sequence[Item], everybody: list[Member], whole: _Whole, begun_at: float
+    ) -> None:
+        self.items = items
+        self.begun_at = begun_at
+        self._everybody = everybody
+        self._whole = whole
+        self._at = 0
+
+    def go_on(self) -> bool:
+        """Serve the next slice.  Returns whether there are more."""
+        whole = self._whole
+        begin, self._at = self._at, self._at + _SLICE_MEMBERS
+        for member in self._everybody[begin : self._at]:
+            member.send(whole[member.encoding])
+        return self._at < len(self._everybody)
+
+    def take_out(self, member: Member) -> bytes:
+        """Serve this one no more.  Returns what it had still to get."""
+        try:
+            place = self._everybody.index(member, self._at)
+        except ValueError:
+            return b""  # it was served
+        del self._everybody[place]
+        return self._whole[member.encoding]
+
+
 class _Room:
-    __slots__ = ("members", "parts", "pending", "sending")
+    __slots__ = ("fan_out", "members", "parts", "pending")
 
     def __init__(self) -> None:
         self.members: dict[SessionId, Member] = {}
         self.pending: list[Item] = []
         self.parts: dict[SessionId, _Part] = {}
-        self.sending: Iterator[None] | None = None  # a large fan-out under way
+        self.fan_out: _FanOut | None = None  # while it is under way
 
 
 class Hub:
     """Delivers each room's events to its local members, in order, one write a flush.
 
     The first event after a quiet moment is flushed at the end of the loop's
-    iteration; under load a flush happens at most every ``window_s``.
+    iteration.  Under load a flush waits until ``window_s`` after the last one, for
+    one write costs as much for many events as for one; but no longer than until
+    ``enough`` wait in a room, since then there is little more to be saved.
     """
 
     def __init__(
-        self, *, window_s: float, on_sent: Callable[[Sequence[Item]], None] = lambda _items: None
+        self,
+        *,
+        window_s: float,
+        enough: int,
+        on_sent: Callable[[Sequence[Item]], None] = lambda _items: None,
     ) -> None:
         """``on_sent`` is told what of a room was sent to its members."""
         self._window_s = window_s
+        self._enough = enough
         self._on_sent = on_sent
         self._rooms: dict[str, _Room] = {}
         self._dirty: dict[str, None] = {}
         self._timer: asyncio.Handle | None = None
+        self._soon = False  # the timer is due in this iteration of the loop
         self._flushed_at = 0.0
         self.deliveries = 0
         self.flush_events = Histogram(EVENTS)
@@ -123,13 +213,11 @@ class Hub:
         state = self._rooms.get(room)
         if state is None or session_id not in state.members:
             return b""
-        if state.sending is not None:
-            self._go_on(room, state, to_the_end=True)
         self._mark(room)  # it may have been the last one
         member = state.members.pop(session_id)
         part = state.parts.pop(session_id, None) or _Part()
-        pieces = [self._encode(member.encoding, item, room) for item in state.pending]
-        return _own_part(room, session_id, member, part, state.pending, pieces)
+        owed = state.fan_out.take_out(member) if state.fan_out else b""
+        return owed + _Encoded(room, state.pending).part(session_id, member, part)
 
     def tell(self, room: str, session_id: SessionId, item: Told) -> bool:
         """Queue something for one member behind what it has still to get.
@@ -139,7 +227,7 @@ class Hub:
         state = self._rooms.get(room)
         if state is None or session_id not in state.members:
             return False
-        if room not in self._dirty and state.sending is None:
+        if room not in self._dirty and state.fan_out is None:
             return False
         state.pending.append(Only(session_id, item))
         self._mark(room)
@@ -154,85 +242,67 @@ class Hub:
         state = self._rooms.get(room)
         if state is not None:
             state.pending.extend(items)
-            self._mark(room)
+            self._mark(room, at_once=len(state.pending) >= self._enough)
 
     def flush(self) -> None:
         """Send what is pending in all rooms now."""
         if self._timer:
             self._timer.cancel()
-            self._timer = None
+        self._timer, self._soon = None, False
         dirty, self._dirty = self._dirty, {}
         for room in dirty:
             state = self._rooms[room]
-            if state.sending is not None:
+            if state.fan_out:
                 self._dirty[room] = None  # after the one under way
-                continue
-            state.sending = self._send(room, state)
-            self._go_on(room, state)
+            else:
+                self._send(room, state)
         self._flushed_at = asyncio.get_running_loop().time()
 
-    def _mark(self, room: str) -> None:
+    def _mark(self, room: str, *, at_once: bool = False) -> None:
         self._dirty[room] = None
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            due = self._flushed_at + self._window_s
-            if due <= loop.time():
-                self._timer = loop.call_soon(self.flush)
-            else:
-                self._timer = loop.call_at(due, self.flush)
+        if self._soon or (self._timer and not at_once):
+            return
+        loop = asyncio.get_running_loop()
+        due = self._flushed_at + self._window_s
+        if at_once or due <= loop.time():
+            if self._timer:
+                self._timer.cancel()
+            self._timer, self._soon = loop.call_soon(self.flush), True
+        else:
+            self._timer = loop.call_at(due, self.flush)
 
-    def _go_on(self, room: str, state: _Room, *, to_the_end: bool = False) -> None:
-        if state.sending is None:
-            return  # somebody needed it to be through
-        for _ in state.sending:
-            if not to_the_end:
-                asyncio.get_running_loop().call_soon(self._go_on, room, state)
-                return
-        state.sending = None
-        if room in self._dirty or state.pending:
-            self._mark(room)
-        elif not state.members:
-            self._rooms.pop(room, None)
-
-    def _send(self, room: str, state: _Room) -> Iterator[None]:
-        """One flush of a room.
-
-        Yields after each slice of members, so that the loop can go on.
-        """
+    def _send(self, room: str, state: _Room) -> None:
+        """One flush of a room; to many members in several turns of the loop."""
         begun_at = time.perf_counter()
         items, parts = self._take(state)
-        pieces: dict[Encoding, list[bytes]] = {}
-        whole: dict[Encoding, bytes] = {}
-
-        def encoded(encoding: Encoding) -> list[bytes]:
-            if encoding not in pieces:
-                pieces[encoding] = [self._encode(encoding, item, room) for item in items]
-                whole[encoding] = b"".join(pieces[encoding])
-            return pieces[encoding]
-
+        encoded = _Encoded(room, items)
+        rest = state.members.copy()
+        for session_id in state.parts:
+            del rest[session_id]  # joined after this, or left
         for session_id, part in parts.items():
-            member = state.members[session_id]
-            own = _own_part(room, session_id, member, part, items, encoded(member.encoding))
-            if own:
+            member = rest.pop(session_id, None) or state.members[session_id]
+            if own := encoded.part(session_id, member, part):
                 member.send(own)
             if part.end is not None:
                 del state.members[session_id]
-        if not items:
-            return
-        everybody = [m for s, m in state.members.items() if s not in parts and s not in state.parts]
-        self.deliveries += len(items) * (len(everybody) + len(parts))
-        members = iter(everybody)
-        while some := list(islice(members, _SLICE_MEMBERS)):
-            for member in some:
-                encoding = member.encoding
-                if encoding not in whole:
-                    encoded(encoding)
-                member.send(whole[encoding])
-            if len(some) == _SLICE_MEMBERS:
-                yield
-        self.flush_events.observe(len(items))
-        self.flush_s.observe(time.perf_counter() - begun_at)
-        self._on_sent(items)
+        if items:
+            self.deliveries += len(items) * (len(rest) + len(parts))
+            state.fan_out = _FanOut(items, list(rest.values()), encoded.whole, begun_at)
+        self._go_on(room, state)
+
+    def _go_on(self, room: str, state: _Room) -> None:
+        if fan_out := state.fan_out:
+            if fan_out.go_on():
+                asyncio.get_running_loop().call_soon(self._go_on, room, state)
+                return
+            state.fan_out = None
+            self.flush_events.observe(len(fan_out.items))
+            self.flush_s.observe(time.perf_counter() - fan_out.begun_at)
+            self._on_sent(fan_out.items)
+        if state.pending or room in self._dirty:
+            self._mark(room)
+        elif not state.members:
+            self._rooms.pop(room, None)
 
     def _take(self, state: _Room) -> tuple[list[Item], dict[SessionId, _Part]]:
         """What one flush sends, and who gets only a part of it.
@@ -268,32 +338,3 @@ class Hub:
             if author in state.members and author not in now:
                 now[author] = _Part()
         return items, now
-
-    @staticmethod
-    def _encode(encoding: Encoding, item: Item, room: str) -> bytes:
-        return b"" if isinstance(item, Only) else encoding.encode(item, room)
-
-
-def _own_part(
-    room: str,
-    session_id: SessionId,
-    member: Member,
-    part: _Part,
-    items: list[Item],
-    pieces: list[bytes],
-) -> bytes:
-    """What one member gets: from where it joined to where it left, its own events its own way.
-
-    ``session_id`` is the one under which it joined; the member may have another one by now.
-    """
-    encoding = member.encoding
-    chosen = [encoding.encode(part.greeting, room)] if part.greeting else []
-    mine = slice(part.start, part.end)
-    for item, piece in zip(items[mine], pieces[mine], strict=True):
-        if isinstance(item, Envelope) and item.event and item.event.session == session_id:
-            chosen.append(encoding.encode_own(item, room))
-        elif isinstance(item, Only) and item.session_id == session_id:
-            chosen.append(encoding.encode(item.item, room))
-        else:
-            chosen.append(piece)
-    return b"".join(chosen)

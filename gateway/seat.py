@@ -46,6 +46,7 @@ class Seat:
         "_tokens",
         "_tokens_at",
         "connection",
+        "encoding",
         "generation",
         "held_names",
         "leaving",
@@ -54,11 +55,15 @@ class Seat:
         "replaces",
         "resumable",
         "resume_at",
+        "send",
         "session",
     )
 
     def __init__(self, host: Host, connection: Connection, front: Front) -> None:
         self.connection = connection
+        # Plain attributes, not a property and a method: a fan-out looks at them most.
+        self.send = connection.send
+        self.encoding: Encoding = front.encoding
         self.session = Session(new_session_id(), host.config.lobby, self)
         self.generation = 0
         self.held_names: tuple[str, ...] = ()
@@ -94,10 +99,6 @@ class Seat:
         return self.session.id
 
     @property
-    def encoding(self) -> Encoding:
-        return self._front.encoding
-
-    @property
     def name(self) -> str:
         return self.session.name
 
@@ -122,9 +123,6 @@ class Seat:
     @property
     def resume(self) -> tuple[str, int] | None:
         return self.resume_at
-
-    def send(self, data: bytes) -> None:
-        self.connection.send(data)
 
     def joined(self, people: int) -> None:
         if not self.leaving:
@@ -287,6 +285,7 @@ class Seat:
         was_listening = self.session.listening
         self._bytes -= len(data)
         self._front.feed(data)
+        self.encoding = self._front.encoding
         self.pump()
         if not was_listening:
             self.connection.hold(Hold.BUSY)

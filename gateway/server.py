@@ -113,7 +113,11 @@ class Gateway:
         self._keys = keys = Keys(config.namespace, database(config))
         self._own_channel = keys.probes(self.id)
         self._vitals = Vitals(config)
-        self._hub = Hub(window_s=config.flush_window_s, on_sent=self._vitals.delivered)
+        self._hub = Hub(
+            window_s=config.flush_window_s,
+            enough=config.flush_events,
+            on_sent=self._vitals.delivered,
+        )
         self._host = Host(config, self.id)
         reader = Reader(self._client, keys, config)
         self._registry = Registry(self._client, keys, config, self.id)

@@ -149,7 +149,7 @@ class Listener:
         task.add_done_callback(self._starting.discard)
 
     async def _begin(self, sock: socket.socket) -> None:
-        connection = _Counted(self)
+        connection = _Counted(self, sock)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _keep_alive(sock)
@@ -264,8 +264,9 @@ class _Counted(Connection):
 
     __slots__ = ("_listener", "begun")
 
-    def __init__(self, listener: Listener) -> None:
-        super().__init__(sendq_bytes=listener._config.sendq)
+    def __init__(self, listener: Listener, sock: socket.socket) -> None:
+        plain = listener._certificate is None
+        super().__init__(sendq_bytes=listener._config.sendq, sock=sock if plain else None)
         self.begun = False
         self._listener = listener
 

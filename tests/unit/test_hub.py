@@ -9,6 +9,7 @@ from gateway.hub import Hub
 
 MANY = 2500
 FOR_EVER_S = 3600.0
+ENOUGH = 30
 
 
 class Words:
@@ -55,7 +56,7 @@ class Member:
 @pytest.fixture
 async def hub():
     """One that flushes only when told to."""
-    hub = Hub(window_s=FOR_EVER_S)
+    hub = Hub(window_s=FOR_EVER_S, enough=ENOUGH)
     hub.flush()
     yield hub
     hub.flush()
@@ -325,7 +326,7 @@ async def test_who_goes_and_comes_meanwhile_loses_nothing_of_before(hub, crowd):
 
 async def test_the_first_event_after_a_quiet_moment_is_flushed_at_once(encoding):
     """DESIGN 3: the first event after a quiet moment is flushed at once."""
-    hub, alice = Hub(window_s=0.0), Member("s1", encoding)
+    hub, alice = Hub(window_s=0.0, enough=ENOUGH), Member("s1", encoding)
     hub.join("lobby", alice, Notice("welcome"))
     await turns()
     assert alice.heard == ["welcome"]
@@ -345,3 +346,31 @@ async def test_under_load_a_flush_waits_for_its_window(hub, join):
     hub.flush()
     assert len(alice.writes) == 1
     assert len(alice.heard) == 20
+
+
+async def test_under_load_a_flush_waits_no_longer_than_until_enough_is_there(hub, join):
+    """DESIGN 3: the window adapts; many events in one write save nothing more."""
+    alice = join("s1")
+    for number in range(ENOUGH - 1):
+        hub.deliver("lobby", said(f"{number}"))
+    await turns(2)
+    assert alice.writes == []
+    hub.deliver("lobby", said("enough"))
+    await turns()
+    assert len(alice.writes) == 1
+    assert len(alice.heard) == ENOUGH
+
+
+async def test_who_is_gone_meanwhile_is_owed_what_it_had_not_got(hub, crowd):
+    """Hub.remove: what it returns is the rest, once."""
+    hub.deliver("lobby", said("one"))
+    hub.flush()
+    first, last = crowd[0], crowd[-1]
+    hub.deliver("lobby", said("two"))
+    assert hub.remove("lobby", first.session_id) == b"two "
+    assert hub.remove("lobby", last.session_id) == b"one two "
+    await turns(100)
+    hub.flush()
+    await turns(100)
+    assert (first.writes, last.writes) == (["one "], [])
+    assert {tuple(member.writes) for member in crowd[1:-1]} == {("one ", "two ")}

@@ -134,7 +134,7 @@ class Stage:
     def __init__(self):
         self.log, self.encoding = Log(), Encoding()
         self.submitted, self.served, self.subscriptions = [], [], []
-        self.hub = Hub(window_s=3600.0)
+        self.hub = Hub(window_s=3600.0, enough=1000)
         self.hub.flush()
         nothing = SimpleNamespace(set_people=lambda *_: None)
         self.rooms = Rooms(
