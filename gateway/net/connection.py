@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
+import fcntl
 import socket
+import sys
+import termios
 from typing import Protocol, cast
 
 from gateway.chat.reasons import CloseReason
@@ -54,6 +58,7 @@ class Connection(asyncio.BufferedProtocol):
         "_held",
         "_sendq_bytes",
         "_sock",
+        "_taken_bytes",
         "_transport",
         "opened_at",
         "peer",
@@ -78,6 +83,7 @@ class Connection(asyncio.BufferedProtocol):
         """Sent or in the SendQ."""
         self._transport: asyncio.Transport | None = None
         self._sock = sock
+        self._taken_bytes = 0  # by the peer, when we last looked
         self._sendq_bytes = sendq_bytes
         self._held = Hold.NONE
         self._close_timer: asyncio.TimerHandle | None = None
@@ -89,6 +95,26 @@ class Connection(asyncio.BufferedProtocol):
         if self.stalled_since is None or self._transport is None:
             return 0
         return self._transport.get_write_buffer_size()
+
+    def stalled_s(self) -> float:
+        """How long bytes have waited without the peer's taking any."""
+        if self.stalled_since is None:
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        taken_bytes = self.sent_bytes - self.sendq_bytes - self._in_kernel_bytes()
+        if taken_bytes > self._taken_bytes:
+            self._taken_bytes, self.stalled_since = taken_bytes, now
+        return now - self.stalled_since
+
+    def _in_kernel_bytes(self) -> int:
+        """Sent by us and not acknowledged by the peer (tcp(7), SIOCOUTQ)."""
+        if self._sock is None or sys.platform != "linux":
+            return 0
+        with contextlib.suppress(OSError):
+            return int.from_bytes(
+                fcntl.ioctl(self._sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder
+            )
+        return 0
 
     # Called by the loop.
 
