@@ -38,6 +38,7 @@ from gateway.chat.events import (
     Welcome,
 )
 from gateway.chat.text import clean_line
+from gateway.fronts import words
 from gateway.fronts.framing import LineBuffer, LineTooLong
 
 _MIN_SECRET_CHARACTERS = 22
@@ -308,7 +309,7 @@ def _welcome(welcome: Welcome, _room: str) -> list[dict[str, Any]]:
 
 
 def _summary(summary: Summary, _room: str) -> list[dict[str, Any]]:
-    text = f"{summary.joined} joined, {summary.left} left"
+    text = words.summary(summary.joined, summary.left)
     return [{"type": "notice", "text": text, "joined": summary.joined, "left": summary.left}]
 
 
