@@ -7,6 +7,8 @@ socket, no clock and no room.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -44,7 +46,9 @@ from gateway.fronts.framing import LineBuffer, LineTooLong
 _MIN_SECRET_CHARACTERS = 22
 """128 bits in base64; in hexadecimal it takes 32."""
 _MAX_SECRET_CHARACTERS = 256
-_MAX_REF = 10**15
+_MAX_REF = 2**63 - 1
+"""Room for a clock's nanoseconds."""
+_REF = re.compile(r"[1-9][0-9]{0,18}")
 
 
 def line_limit(max_line_bytes: int) -> int:
@@ -54,7 +58,7 @@ def line_limit(max_line_bytes: int) -> int:
 
 # What a client says.
 
-Ref = str | int
+Ref = str | int | msgspec.UnsetType
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -71,18 +75,18 @@ class _HelloLine(_Request, frozen=True):
 
 class _Say(_Request, frozen=True, tag="say"):
     text: str
-    ref: Ref = 0
+    ref: Ref = msgspec.UNSET
 
 
 class _Me(_Request, frozen=True, tag="me"):
     text: str
-    ref: Ref = 0
+    ref: Ref = msgspec.UNSET
 
 
 class _Msg(_Request, frozen=True, tag="msg"):
     to: str
     text: str
-    ref: Ref = 0
+    ref: Ref = msgspec.UNSET
 
 
 class _Join(_Request, frozen=True, tag="join"):
@@ -127,17 +131,29 @@ class _BadRequest(ValueError):
     """A line that is JSON but can't be done; its text tells the client why."""
 
 
-def _ref(ref: Ref) -> int:
-    """A client's own number of a line: a decimal, as a string or a number; 0 for none."""
-    if isinstance(ref, str):
-        if not ref.isascii() or not ref.isdigit():
-            raise _BadRequest("ref is not a decimal number")
-        ref = int(ref[:20])
-        if not ref:
-            raise _BadRequest("ref starts at 1")
-    if not 0 <= ref <= _MAX_REF:
-        raise _BadRequest(f"ref is not a number from 1 to {_MAX_REF}")
-    return ref
+def _ref(ref: Any) -> int:
+    """A client's own number of a line, as a string or a number; 0 if it gave none.
+
+    Only the one spelling that an answer has: who looks for ``"07"`` would not find ``"7"``.
+    """
+    if ref is msgspec.UNSET:
+        return 0
+    text = str(ref)
+    if not _REF.fullmatch(text) or int(text) > _MAX_REF:
+        raise _BadRequest(f"ref is not a decimal number from 1 to {_MAX_REF}")
+    return int(text)
+
+
+def _ref_of(line: bytearray) -> int:
+    """The ref of a line that can't be taken as a whole; 0 if there is none to be read.
+
+    Python's own parser takes more than JSON is: halves of surrogate pairs, for one.
+    """
+    try:
+        members = json.loads(line.decode(errors="replace"))
+        return _ref(members.get("ref")) if isinstance(members, dict) else 0
+    except (ValueError, RecursionError):
+        return 0
 
 
 _COMMANDS: dict[type, Callable[[Any], Command]] = {
@@ -199,9 +215,9 @@ class JsonFront:
             return Problem(str(error))
         except msgspec.ValidationError as error:
             code = "unknown_type" if "Invalid value" in str(error) else "bad_request"
-            return Problem(str(error), code)
-        except (msgspec.DecodeError, UnicodeError) as error:
-            return Problem(f"not a line of JSON: {error}", "bad_json")
+            return Problem(str(error), code, _ref_of(line))
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            return Problem(f"not a line of JSON: {error}", "bad_json", _ref_of(line))
 
     def _asked(self, request: _Request) -> Command:
         if not isinstance(request, _Say | _Me | _Msg):
@@ -313,10 +329,16 @@ def _summary(summary: Summary, _room: str) -> list[dict[str, Any]]:
     return [{"type": "notice", "text": text, "joined": summary.joined, "left": summary.left}]
 
 
+def _history(found: History, _room: str) -> list[dict[str, Any]]:
+    return [*map(_said, found.lines), {"type": "history", "count": len(found.lines)}]
+
+
 def _delivered(done: Delivered, _room: str) -> list[dict[str, Any]]:
+    """Who got a private line has it in a log of their own: its offset there is theirs alone."""
     if not done.ref:
         return []
-    return [{"type": "ack", "ref": str(done.ref), "offset": done.offset}]
+    ack = {"type": "ack", "ref": str(done.ref)}
+    return [ack if done.to else ack | {"offset": done.offset}]
 
 
 _TOLD: dict[type, Callable[[Any, str], list[dict[str, Any]]]] = {
@@ -326,7 +348,7 @@ _TOLD: dict[type, Callable[[Any, str], list[dict[str, Any]]]] = {
     RoomList: lambda r, _: [
         {"type": "rooms", "rooms": [{"room": room, "people": count} for room, count in r.rooms]}
     ],
-    History: lambda h, _: [_said(said) for said in h.lines],
+    History: _history,
     Delivered: _delivered,
     Pong: lambda _, __: [{"type": "pong"}],
     Summary: _summary,
