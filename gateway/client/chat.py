@@ -98,7 +98,8 @@ class Chat(Verbs):
     async def post(self, kind: str, **fields: str | int) -> asyncio.Future[Any]:
         """Ask, without waiting for the answer: a future of the event that answers.
 
-        Asked in the order of the calls.  Waits while 256 requests are unanswered.
+        Asked in the order of the calls.  Waits while 256 requests are unanswered.  Raises
+        ``ChatError`` if it can't be asked at all.
         """
         await self._room.acquire()
         if self._running is None or self._running.done():
@@ -113,7 +114,7 @@ class Chat(Verbs):
 
         try:
             self._conversation.request(kind, answered, **fields)
-        except ValueError:
+        except ChatError:
             self._room.release()
             raise
         self._flush()

@@ -33,6 +33,7 @@ class Request:
     ref: str
     line: bytes
     answered: Answered
-    sent: bool = False
-    """Also on an earlier connection: it may have been done."""
+    sent_at: float | None = None
+    """When it was first sent: from then on it may have been done."""
     repeated: bool = False
+    """Sent on an earlier connection, too."""

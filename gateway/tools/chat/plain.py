@@ -85,8 +85,8 @@ class Plain:
                 case Ask(kind, fields):
                     try:
                         answer = await self._chat.post(kind, **fields)
-                    except ValueError as error:
-                        self._write(starred([str(error)]))
+                    except ChatError as error:
+                        self._write(starred([error.text]))
                         continue
                     answers.add(answer)
                     answer.add_done_callback(told)

@@ -100,6 +100,12 @@ class Connection:
                 self.send({"type": "people", "room": log.room, "people": ["alice", "bob"]})
             case "rooms":
                 self.send({"type": "rooms", "rooms": [{"room": log.room, "people": 2}]})
+            case "history":
+                said = [event for _, event in log.events if "text" in event]
+                lines = said[-line.get("count", 10) :]
+                for event in lines:
+                    self.send({**event, "history": True})
+                self.send({"type": "history", "count": len(lines)})
             case "nick":
                 old, self.name = self.name, line["name"]
                 log.add(self.session, "renamed", old, to=self.name)
@@ -127,7 +133,8 @@ class Connection:
             kind = {"say": "message", "me": "action", "msg": "message"}[line["type"]]
             log.said[key] = log.add(self.session, kind, self.name, text=line["text"])
         if not gateway.no_acks:
-            self.send({"type": "ack", "ref": line["ref"], "offset": log.said[key]})
+            place = {} if line["type"] == "msg" else {"offset": log.said[key]}
+            self.send({"type": "ack", "ref": line["ref"], **place})
 
 
 class FakeGateway:

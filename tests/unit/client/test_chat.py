@@ -78,6 +78,8 @@ async def test_say_returns_the_offset_in_the_log(gateway, alice):
 async def test_questions_have_answers(gateway, alice):
     assert await alice.who() == ("alice", "bob")
     assert [(room.room, room.people) for room in await alice.rooms()] == [("lobby", 2)]
+    gateway.log.others_say("one", "two", "three")
+    assert [line.text for line in await alice.history(2)] == ["two", "three"]
     assert 0 < await alice.ping() < 10
     await alice.nick("ann")
     assert alice.name == "ann"
@@ -92,8 +94,9 @@ async def test_questions_have_answers(gateway, alice):
 
 async def test_an_empty_line_costs_nothing(gateway, alice):
     for _ in range(300):
-        with pytest.raises(ValueError, match="empty"):
+        with pytest.raises(ChatError, match="empty") as refused:
             await alice.say(" ")
+        assert refused.value.code == "bad_request"
     assert await alice.say("hi") == 2
 
 
