@@ -16,6 +16,7 @@ from gateway.client import (
     Chat,
     ChatError,
     Event,
+    History,
     Joined,
     Left,
     Lost,
@@ -25,6 +26,7 @@ from gateway.client import (
     Rooms,
     Welcome,
 )
+from gateway.fronts.words import last
 from gateway.tools.chat.asks import Ask
 from gateway.tools.chat.look import Line, lines_of, told, waiting
 from gateway.tools.chat.people import Roster
@@ -175,6 +177,9 @@ class Talk:
         if isinstance(error, Refused) or (isinstance(error, ChatError) and error.code == "closed"):
             if ask.kind in _SPOKEN:
                 self._show(told([f"not confirmed: {ask.fields['text']}"]))
+        elif isinstance(answer, History):
+            old = [line for event in answer.lines for line in lines_of(event, self.name)]
+            self._show([*told([last(len(answer.lines))]), *old])
         elif isinstance(answer, ChatError | People | Rooms):
             self._show(told(sentences(answer)))
         if isinstance(answer, Rooms):
