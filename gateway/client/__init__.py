@@ -39,7 +39,7 @@ from gateway.client.events import (
     Rooms,
     Welcome,
 )
-from gateway.client.requests import ChatError, Refused, Request
+from gateway.client.requests import ChatError, NoChat, Refused, Request
 
 __all__ = [
     "Ack",
@@ -55,6 +55,7 @@ __all__ = [
     "Lost",
     "Message",
     "Missed",
+    "NoChat",
     "Notice",
     "People",
     "Pong",

@@ -53,6 +53,8 @@ wait in one for a part of that."""
 _awake_or_not = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 _PROMPT = "Enter your name: "
+_GREETINGS = (_PROMPT.encode(), b"* ")
+"""What a gateway says first: the prompt, or a line about why there is none."""
 _SPOKEN = ("say", "me", "msg")  # have a ref
 _IN_THE_LOG = ("say", "me")
 _MOVES = ("join", "leave")
@@ -78,6 +80,8 @@ class Conversation:
         """The present connection is a member of the room."""
         self.refused: Refused | None = None
         """Set once, for good: there is no point in another connection."""
+        self.greeted: bool | None = None
+        """Whether what came first on the present connection was said by a chat; None: not yet."""
         self.farewell = ""
         """Why the server ends, or ended, the last connection, if it said so."""
         self._clock = clock
@@ -102,6 +106,7 @@ class Conversation:
     def begin(self) -> None:
         """A connection is open: the first line to send says who is there, and since when."""
         self.farewell = ""
+        self.greeted = None
         self._buffer.clear()
         self._scanned = 0
         self._skipping = self._prompted = False
@@ -215,6 +220,8 @@ class Conversation:
         events: list[Event] = []
         buffer = self._buffer
         buffer += data
+        if self.greeted is None:
+            self._look_at_first(buffer)
         while (end := buffer.find(b"\n", self._scanned)) >= 0:
             line = bytes(buffer[:end])
             del buffer[: end + 1]
@@ -232,6 +239,12 @@ class Conversation:
             buffer.clear()
         self._scanned = len(buffer)
         return events
+
+    def _look_at_first(self, first: bytearray) -> None:
+        if any(first.startswith(greeting) for greeting in _GREETINGS):
+            self.greeted = True
+        elif not any(greeting.startswith(first) for greeting in _GREETINGS):
+            self.greeted = False
 
     def _greeted(self, line: bytes) -> None:
         """The prompt, whose line is ended for us, or a line for people and no prompt."""

@@ -21,6 +21,10 @@ class Refused(ChatError):
     """This name can't be in this room: there is no chat, or no more."""
 
 
+class NoChat(OSError):
+    """Somebody answers at the address, but no chat does."""
+
+
 Answered = Callable[[Event | ChatError], None]
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
+import trustme
 from front_port import FrontPort
 from jsonschema import Draft202012Validator
 from processes import REPOSITORY, Process, eventually
@@ -28,6 +30,7 @@ from gateway.client import (
     Left,
     Message,
     Missed,
+    NoChat,
     Refused,
     RoomEvent,
     connect,
@@ -132,6 +135,25 @@ async def test_a_taken_name_is_refused(gateway):
             async with connect("localhost", port, name="Alice"):
                 pass
     assert refused.value.code == "name_taken"
+
+
+async def test_it_comes_over_tls_and_trusts_who_it_is_told_to(start_cluster, tmp_path):
+    """``connect(…, ssl=…)``: to a gateway with a certificate of an authority made here."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    port = (await start_cluster(1, "--tls-cert", str(tmp_path / "both.pem"))).gateways[0].port
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with connect("localhost", port, name="alice", ssl=trusting) as alice:
+        assert await alice.say("hi") > 0
+        with pytest.raises(ssl.SSLCertVerificationError):
+            async with connect("localhost", port, name="bob", ssl=True):
+                pass
+        with pytest.raises(NoChat, match="is it TLS"):
+            async with connect("localhost", port, name="bob"):
+                pass
+        assert await alice.who() == ("alice",)
 
 
 # Every line is one of the schema's

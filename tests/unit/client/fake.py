@@ -138,13 +138,17 @@ class Connection:
 
 
 class FakeGateway:
-    """Listens on a free port of the loopback.  ``mute``: answers nothing at all."""
+    """Listens on a free port of the loopback.
+
+    ``mute``: answers nothing at all; ``silent``: does not even ask for a name; ``full``: says
+    that and closes.
+    """
 
     def __init__(self, log: Log | None = None) -> None:
         self.log = log or Log()
-        self.mute = self.no_acks = False
+        self.mute = self.no_acks = self.silent = False
         self.refusal: dict[str, str] | None = None
-        self.full = b""
+        self.full: bytes | None = None
         self.hellos: list[dict[str, Any]] = []
         self.lines: list[dict[str, Any]] = []
         self.strange: list[dict[str, Any]] = []
@@ -171,9 +175,13 @@ class FakeGateway:
         connection = Connection(self, writer)
         self._open.add(writer)
         try:
-            writer.write(self.full or PROMPT)
-            if self.full:
+            if self.full is not None:
+                writer.write(self.full)
                 return
+            if self.silent:
+                await reader.read()
+                return
+            writer.write(PROMPT)
             while data := await reader.readline():
                 line = json.loads(data)
                 FROM_CLIENT.validate(line)
