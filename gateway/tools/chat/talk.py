@@ -76,10 +76,8 @@ class Talk:
             waiting = f" · {count} waiting" if (count := len(self.pending)) else ""
             return f"{where}{why}, trying {host}:{port}{waiting}"
         count = self.roster.count
-        trip = chat.round_trip_s
-        delay = "" if trip is None else f", {max(round(trip * 1000), 1)} ms"
         people = "1 person" if count == 1 else f"{count} people"
-        return f"{where}{people} · {chat.name} · connected{delay}"
+        return f"{where}{people} · {chat.name} · {_pulse(chat)}"
 
     @property
     def pending(self) -> list[str]:
@@ -185,3 +183,11 @@ class Talk:
         if isinstance(answer, Rooms):
             self.roster.rooms |= {count.room for count in answer.rooms}
         self._changed()
+
+
+def _pulse(chat: Chat) -> str:
+    """How a connection is."""
+    if chat.no_answer_s:
+        return f"no answer for {chat.no_answer_s:.0f} s"
+    trip = chat.round_trip_s
+    return "connected" if trip is None else f"connected, {max(round(trip * 1000), 1)} ms"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent
@@ -33,6 +34,7 @@ from gateway.tools.chat.asks import Ask, Leave, Refuse, Tell, said, understand
 from gateway.tools.chat.look import Line, laid_out, lines_of, mentions, name_style
 from gateway.tools.chat.past import MOST_BYTES, history_path, open_history
 from gateway.tools.chat.people import Roster, Words
+from gateway.tools.chat.talk import Talk
 from gateway.tools.chat.words import plain, sentences
 
 AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -228,6 +230,25 @@ def test_the_address_of_a_page_stays_in_one_piece():
 def test_on_a_very_narrow_screen_the_terminal_breaks_lines():
     line = Line((("", "12:34 "), ("", "a" * 32)), "hi there")
     assert laid_out(line, 30)[-1] == ("", "hi there")
+
+
+@pytest.mark.parametrize(
+    ("round_trip_s", "no_answer_s", "status"),
+    [
+        (None, 0.0, "connected"),
+        (0.0042, 0.0, "connected, 4 ms"),
+        (0.00001, 0.0, "connected, 1 ms"),
+        (0.0042, 7.4, "no answer for 7 s"),
+    ],
+)
+def test_the_status_tells_how_the_connection_is(round_trip_s, no_answer_s, status):
+    """Issue 5: connection state and round trip."""
+    here = {"room": "lobby", "name": "alice", "connected": True}
+    chat = SimpleNamespace(**here, round_trip_s=round_trip_s, no_answer_s=no_answer_s)
+    talk = Talk(lambda _: None, lambda _: None, lambda: None)
+    talk.chat = chat
+    talk.roster.hear(Welcome("alice", "lobby", 1, "e", 3))
+    assert talk.status == f"lobby · 3 people · alice · {status}"
 
 
 # Who is here, and completion
