@@ -170,9 +170,16 @@ class Raw:
 
     @classmethod
     async def connect(cls, port: int, name: str, **more: Any) -> Raw:
+        line = {"name": name, **more}
+        check("client", line)
+        return await cls.begin(port, json.dumps(line).encode())
+
+    @classmethod
+    async def begin(cls, port: int, first: bytes) -> Raw:
+        """A connection with whatever first line."""
         raw = cls(*await asyncio.open_connection("127.0.0.1", port))
         cls.open.append(raw)
-        await raw.say(name=name, **more)
+        await raw.send(first)
         assert await raw._reader.readline() == b"Enter your name: \n"
         return raw
 
@@ -297,6 +304,26 @@ async def test_every_line_of_a_conversation_is_in_the_schema(gateway, programs):
     await again.say(type="quit")
     await again.expect("notice")
     await again.ended()
+
+
+@pytest.mark.parametrize(
+    ("first", "code"),
+    [
+        (b"{", "bad_json"),
+        (b'{"room":"lobby"}', "bad_request"),
+        (b'{"name":"bot","session":"short"}', "bad_request"),
+        (b'{"name":"' + b"x" * 20_000 + b'"}', "too_long"),
+        (b'{"name":"a b"}', "name_refused"),
+        (b'{"name":"bot","room":"a b"}', "room_refused"),
+    ],
+)
+async def test_a_first_line_that_is_refused_is_told_and_the_connection_closed(
+    gateway, programs, first, code
+):
+    """README: the table of codes."""
+    stranger = await programs.begin(gateway.gateways[0].port, first)
+    await stranger.expect("error", code=code)
+    await stranger.ended()
 
 
 # The README's bots
