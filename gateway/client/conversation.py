@@ -36,15 +36,12 @@ from gateway.client.events import (
     RoomEvent,
     Rooms,
     Welcome,
-    decode,
 )
+from gateway.client.incoming import Incoming
 from gateway.client.requests import Answered, ChatError, Refused, Request
 
 MOST_UNANSWERED = 256
 """Requests that may wait for their answers: what a gateway remembers of a session."""
-MAX_LINE_BYTES = 4 * 2**20
-"""A longer line from the server is skipped and told as ``Missed``."""
-
 REMEMBERED_S = 540.0
 """How long a line may be said again: gateways know a ``ref`` for 10 minutes, and a line may
 wait in one for a part of that."""
@@ -52,9 +49,6 @@ wait in one for a part of that."""
 # It must go on while the machine sleeps, which Linux's monotonic clock does not.
 _awake_or_not = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
-_PROMPT = "Enter your name: "
-_GREETINGS = (_PROMPT.encode(), b"* ")
-"""What a gateway says first: the prompt, or a line about why there is none."""
 _SPOKEN = ("say", "me", "msg")  # have a ref
 _IN_THE_LOG = ("say", "me")
 _MOVES = ("join", "leave")
@@ -80,8 +74,6 @@ class Conversation:
         """The present connection is a member of the room."""
         self.refused: Refused | None = None
         """Set once, for good: there is no point in another connection."""
-        self.greeted: bool | None = None
-        """Whether what came first on the present connection was said by a chat; None: not yet."""
         self.farewell = ""
         """Why the server ends, or ended, the last connection, if it said so."""
         self._clock = clock
@@ -96,20 +88,14 @@ class Conversation:
         self._going = self._replaced = False  # the present connection
         self._times_replaced = 0  # one connection after the other
         self._out: list[bytes] = []
-        self._buffer = bytearray()
-        self._scanned = 0
-        self._skipping = False
-        self._prompted = False
+        self._incoming = Incoming()
 
     # Connections.
 
     def begin(self) -> None:
         """A connection is open: the first line to send says who is there, and since when."""
         self.farewell = ""
-        self.greeted = None
-        self._buffer.clear()
-        self._scanned = 0
-        self._skipping = self._prompted = False
+        self._incoming = Incoming()
         self._going = self._replaced = False
         hello: dict[str, str | int] = {"name": self.name, "session": self._session}
         if self.room:
@@ -120,6 +106,9 @@ class Conversation:
 
     def end(self) -> None:
         """The connection is over.  What is unanswered waits for the next one."""
+        if not self.welcomed and not self.farewell:
+            # A gateway that is full says so before it knows that we speak JSON.
+            self.farewell = self._incoming.greeting
         self.welcomed = False
         self._times_replaced = self._times_replaced + 1 if self._replaced else 0
         if self._times_replaced > 1:
@@ -131,9 +120,11 @@ class Conversation:
         pings, self._pings = self._pings, deque()
         for answered in pings:
             answered(ChatError("lost", "the connection was lost"))
-        if not self.farewell and not self._prompted:
-            # A gateway that is full says so before it knows that we speak JSON.
-            self._greeted(bytes(self._buffer[:1024]))
+
+    @property
+    def greeted(self) -> bool | None:
+        """Whether what came first on this connection was said by a chat; None: not yet known."""
+        return self._incoming.greeted
 
     def output(self) -> bytes:
         """What to send now; once."""
@@ -218,39 +209,10 @@ class Conversation:
     def receive(self, data: bytes) -> list[Event]:
         """The events that ``data`` completes, in their order, none twice."""
         events: list[Event] = []
-        buffer = self._buffer
-        buffer += data
-        if self.greeted is None:
-            self._look_at_first(buffer)
-        while (end := buffer.find(b"\n", self._scanned)) >= 0:
-            line = bytes(buffer[:end])
-            del buffer[: end + 1]
-            self._scanned = 0
-            if self._skipping:
-                self._skipping = False
-                events.append(Missed())  # and the position stays where it is
-            elif not self._prompted:
-                self._greeted(line)
-            elif (event := decode(line)) is not None:
-                events += self._take_in_turn(event)
-        if len(buffer) > MAX_LINE_BYTES:
-            self._skipping = True
-        if self._skipping:
-            buffer.clear()
-        self._scanned = len(buffer)
+        for event in self._incoming.feed(data):
+            # One that was skipped leaves the position where it is.
+            events += [Missed()] if event is None else self._take_in_turn(event)
         return events
-
-    def _look_at_first(self, first: bytearray) -> None:
-        if any(first.startswith(greeting) for greeting in _GREETINGS):
-            self.greeted = True
-        elif not any(greeting.startswith(first) for greeting in _GREETINGS):
-            self.greeted = False
-
-    def _greeted(self, line: bytes) -> None:
-        """The prompt, whose line is ended for us, or a line for people and no prompt."""
-        self._prompted = True
-        text = line.decode(errors="replace").removeprefix(_PROMPT.rstrip()).strip(" \r*")
-        self.farewell = text
 
     def _take_in_turn(self, event: Event) -> list[Event]:
         """What ``event`` gives; old lines are kept until it is known who asked for them.
