@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import Field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import click
@@ -21,6 +21,9 @@ from gateway import __version__
 from gateway.config import FLAGS, Config, SettingsError
 from gateway.ops import logs
 from gateway.tools.bench.options import bench
+
+if TYPE_CHECKING:
+    import ssl
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -256,7 +259,7 @@ def status(redis_url: str, redis_password_file: str, as_json: bool) -> int:
     return _run(run_status(config, as_json=as_json))
 
 
-def _address(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, int]:
+def _address(ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, int]:
     """``HOST``, ``HOST:PORT``, ``[IPV6]`` or ``[IPV6]:PORT``."""
     port: Any = _SETTING["port"].default
     if found := re.fullmatch(r"(?:\[(.+)\]|([^:\[\]]+))(?::(\d{1,5}))?", value, re.A):
@@ -265,7 +268,8 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> tuple[st
         host = value if value.count(":") > 1 and "[" not in value else ""
     if host and 0 < int(port) <= 65535:
         return host, int(port)
-    raise click.BadParameter(f"{value!r} is not HOST or HOST:PORT", ctx, param)
+    # Not a BadParameter, which would put the metavar before it.
+    raise click.UsageError(f"{value!r} is not HOST or HOST:PORT", ctx)
 
 
 @cli.command(
@@ -293,17 +297,49 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> tuple[st
             show_envvar=True,
             help="where to go first; the lobby if not given",
         ),
+        _Option(
+            ["--tls"],
+            is_flag=True,
+            envvar=_env_of("tls"),
+            show_envvar=True,
+            help="speak TLS, to a gateway whose certificate can be trusted",
+        ),
+        _Option(
+            ["--ca"],
+            default="",
+            metavar="FILE",
+            envvar=_env_of("ca"),
+            show_envvar=True,
+            help="whom to trust: certificates of authorities; with --tls (those of the system)",
+        ),
     ]
 )
-def chat(address: tuple[str, int], name: str, room: str) -> int:
+@click.pass_context
+def chat(
+    ctx: click.Context, address: tuple[str, int], name: str, room: str, tls: bool, ca: str
+) -> int:
     """Talk: a screen for people, plain lines for pipes."""
     import asyncio
 
     from gateway.tools.chat.command import run_chat
 
+    if ca and not tls:
+        raise click.UsageError("--ca: it is of use with --tls only", ctx)
     host, port = address
+    trusted = _trusting(ctx, ca) if tls else None
     # Not uvloop: it can't watch every kind of terminal.
-    return asyncio.run(run_chat(host=host, port=port, name=name, room=room))
+    return asyncio.run(run_chat(host=host, port=port, name=name, room=room, tls=trusted))
+
+
+def _trusting(ctx: click.Context, authorities: str) -> ssl.SSLContext:
+    """A context that trusts the certificates in a file; '' for those of the system."""
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=authorities or None)
+    except OSError as error:  # ssl.SSLError is one
+        why = "no certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise click.UsageError(f"--ca: {authorities!r}: {why}", ctx) from error
 
 
 def _run(command: Coroutine[Any, Any, int]) -> int:

@@ -94,6 +94,11 @@ class Unknown:
     word: str
     nearest: str
 
+    @property
+    def text(self) -> str:
+        """What to tell who typed it."""
+        return f"unknown command: /{self.word}{_hint(self.nearest)}"
+
 
 @dataclass(frozen=True, slots=True)
 class GiveName:
@@ -150,13 +155,15 @@ Command = (
 class Row:
     """One command: its word, what follows it, what it does, and how it is made.
 
-    ``make`` gets the rest of the line without the blanks around it.
+    ``make`` gets the rest of the line without the blanks around it.  ``instead`` are words
+    that mean the same elsewhere: who types one of them is told this one.
     """
 
     word: str
     usage: str
     help: str
     make: Callable[[str], Command]
+    instead: tuple[str, ...] = ()
 
 
 def _msg(rest: str) -> Msg:
@@ -165,19 +172,32 @@ def _msg(rest: str) -> Msg:
 
 
 TABLE: tuple[Row, ...] = (
-    Row("me", "TEXT", "say what you do: ** NAME TEXT", Me),
-    Row("msg", "NAME TEXT", "tell one person only, in whatever room", _msg),
-    Row("nick", "NAME", "change your name", Nick),
-    Row("join", "ROOM", "leave this room for another one", Join),
-    Row("leave", "", "go back to the lobby", lambda _: Leave()),
-    Row("rooms", "", "list the rooms and how many people are in each", lambda _: Rooms()),
-    Row("who", "[ROOM]", "list everybody in this room, or in another one", Who),
-    Row("history", "[N]", "show the last lines of this room", History),
-    Row("help", "[COMMAND]", "list the commands, or explain one", Help),
-    Row("quit", "", "leave the chat", lambda _: Quit()),
+    Row("me", "TEXT", "say what you do: ** NAME TEXT", Me, ("emote",)),
+    Row("msg", "NAME TEXT", "tell one person only, in whatever room", _msg, ("tell", "whisper")),
+    Row("nick", "NAME", "change your name", Nick, ("name",)),
+    Row("join", "ROOM", "leave this room for another one", Join, ("room",)),
+    Row("leave", "", "go back to the lobby", lambda _: Leave(), ("part",)),
+    Row(
+        "rooms",
+        "",
+        "list the rooms and how many people are in each",
+        lambda _: Rooms(),
+        ("list", "channels"),
+    ),
+    Row(
+        "who",
+        "[ROOM]",
+        "list everybody in this room, or in another one",
+        Who,
+        ("w", "names", "users", "people"),
+    ),
+    Row("history", "[N]", "show the last lines of this room", History, ("last", "log")),
+    Row("help", "[COMMAND]", "list the commands, or explain one", Help, ("h", "?", "commands")),
+    Row("quit", "", "leave the chat", lambda _: Quit(), ("exit", "bye", "logout")),
 )
 
 _BY_WORD = {row.word: row for row in TABLE}
+_MEANT = {word: row.word for row in TABLE for word in (row.word, *row.instead)}
 
 
 def parse(line: str) -> Command:
@@ -188,20 +208,48 @@ def parse(line: str) -> Command:
         return Say(line[1:])
     word, _, rest = line[1:].partition(" ")
     row = _BY_WORD.get(word.lower())
-    if row is None:
-        near = difflib.get_close_matches(word.lower(), _BY_WORD, n=1)
-        return Unknown(word, near[0] if near else "")
-    return row.make(rest.strip())
+    if row is not None:
+        return row.make(rest.strip())
+    if not word:
+        # A blank came in between, or nothing at all.
+        return Unknown("", nearest(rest.strip().partition(" ")[0]) or "help")
+    return Unknown(word, nearest(word))
+
+
+def nearest(word: str) -> str:
+    """The word of the command that ``word`` may mean; '' if there is none like it.
+
+    The same word, one that means it elsewhere, the start of one, or a mistyped one.
+    """
+    word = word.lower()
+    if not word or word in _MEANT:
+        return _MEANT.get(word, "")
+    starts = (row.word for row in TABLE if row.word.startswith(word))
+    near = difflib.get_close_matches(word, _MEANT, n=1)
+    return next(starts, "") or (_MEANT[near[0]] if near else "")
+
+
+def usage(word: str) -> str:
+    """How a command is typed, to be told who typed it otherwise."""
+    row = _BY_WORD[word]
+    return f"usage: /{row.word} {row.usage}".rstrip()
 
 
 def help_lines(word: str = "") -> list[str]:
     """The lines of ``/help``, or of ``/help WORD``."""
     rows = TABLE
-    if word:
-        row = _BY_WORD.get(word.lstrip("/").lower())
+    if word := word.lstrip("/"):
+        row = _BY_WORD.get(word.lower())
         if row is None:
-            return [f"no such command: /{word.lstrip('/')}"]
+            return [f"no such command: /{word}{_hint(nearest(word))}"]
         rows = (row,)
     width = max(len(f"/{row.word} {row.usage}") for row in rows)
     lines = [f"{f'/{row.word} {row.usage}':<{width}}  {row.help}" for row in rows]
-    return lines if word else ["type a line to say it to the room; commands:", *lines]
+    return lines if word else [_HEADING, *lines]
+
+
+_HEADING = "a line is said to the room (//TEXT for one that starts with /); commands:"
+
+
+def _hint(nearest: str) -> str:
+    return f", did you mean /{nearest}?" if nearest else ""

@@ -110,7 +110,6 @@ _ONE_SCRIPT = regex.compile(
 _NOT_OF_A_NAME = regex.compile(
     r"[^[\p{L}\p{M}\p{Nd}_.\-]--\p{DI}--[[\p{L}--\p{Lm}]&&\p{scx=Zyyy}]]", _FLAGS
 )
-_LETTER_OR_DIGIT = regex.compile(r"[\p{L}\p{Nd}]", _FLAGS)
 _MARK_FIRST = regex.compile(r"\p{M}", _FLAGS)
 _MARKS_IN_A_NAME = regex.compile(r"[\p{Mn}\p{Me}]{5}", _FLAGS)  # UTS #39, 5.4: at most four
 _DIGIT = regex.compile(r"\p{Nd}", _FLAGS)
@@ -151,15 +150,15 @@ def _why_refused(name: str) -> str:
             "may hold only letters, digits, marks, '_', '-' and '.': "
             f"please leave out {_shown(found[0])}"
         )
-    if not _LETTER_OR_DIGIT.search(name):
-        return "must hold a letter or a digit: please type at least one"
+    if not name:
+        return "has at least one character: please type one"
     if len(name) > MAX_NAME_CHARACTERS:
         return (
             f"has at most {MAX_NAME_CHARACTERS} characters and this one has {len(name)}: "
             "please shorten it"
         )
     if _MARK_FIRST.match(name):
-        return "must not start with a combining mark: please start with a letter or a digit"
+        return "must not start with a combining mark: please start with what it stands on"
     if _MARKS_IN_A_NAME.search(name):
         return "has at most 4 combining marks in a row: please leave some out"
     if not _ONE_SCRIPT.fullmatch(name):

@@ -23,6 +23,7 @@ from gateway.client.events import (
     Action,
     Error,
     Event,
+    History,
     Joined,
     Left,
     Lost,
@@ -38,7 +39,7 @@ from gateway.client.events import (
     Rooms,
     Welcome,
 )
-from gateway.client.requests import ChatError, Refused, Request
+from gateway.client.requests import ChatError, NoChat, Refused, Request
 
 __all__ = [
     "Ack",
@@ -48,11 +49,13 @@ __all__ = [
     "Conversation",
     "Error",
     "Event",
+    "History",
     "Joined",
     "Left",
     "Lost",
     "Message",
     "Missed",
+    "NoChat",
     "Notice",
     "People",
     "Pong",

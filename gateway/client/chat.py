@@ -8,18 +8,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any
 
 from gateway.client.conversation import MOST_UNANSWERED, Conversation
 from gateway.client.events import Event, Lost, Pong, Welcome
 from gateway.client.queue import EventQueue
-from gateway.client.requests import Answered, ChatError, Request
+from gateway.client.requests import Answered, ChatError, NoChat, Request
 from gateway.client.verbs import Verbs
 
 BACKOFF_S, BACKOFF_MAX_S = 0.1, 10.0
 _READ_BYTES = 65_536
 _QUIT_S = 2.0
+_TLS_ALERT = b"\x15\x03"  # RFC 8446, 5.1: a record of that type, and its version
 
 
 class Chat(Verbs):
@@ -36,6 +38,7 @@ class Chat(Verbs):
         *,
         name: str,
         room: str = "",
+        ssl: SSLContext | bool = False,
         connect_timeout_s: float = 5.0,
         ping_s: float = 5.0,
         silence_s: float = 15.0,
@@ -47,6 +50,8 @@ class Chat(Verbs):
         self.trouble = ""
         """Why there is no connection, if there is none."""
         self._conversation = Conversation(name, room)
+        # asyncio takes None for no TLS, and True for the authorities that the system trusts.
+        self._ssl = ssl or None
         self._connect_timeout_s = connect_timeout_s
         self._ping_s = ping_s
         self._silence_s = silence_s
@@ -59,6 +64,8 @@ class Chat(Verbs):
         self._running: asyncio.Task[None] | None = None
         self._closing = False
         self._pinging = 0
+        self._heard_at = 0.0
+        self._pinged_at: float | None = None  # the oldest unanswered ping
 
     # Who and where.
 
@@ -74,6 +81,14 @@ class Chat(Verbs):
     def connected(self) -> bool:
         """A gateway has welcomed us on the present connection."""
         return self._conversation.welcomed
+
+    @property
+    def no_answer_s(self) -> float:
+        """How long nothing has come, once a ping has been missed; 0 while all is well."""
+        now = asyncio.get_running_loop().time()
+        if self._pinged_at is None or now - self._pinged_at < self._ping_s:
+            return 0.0
+        return now - self._heard_at
 
     @property
     def unanswered(self) -> list[Request]:
@@ -98,7 +113,8 @@ class Chat(Verbs):
     async def post(self, kind: str, **fields: str | int) -> asyncio.Future[Any]:
         """Ask, without waiting for the answer: a future of the event that answers.
 
-        Asked in the order of the calls.  Waits while 256 requests are unanswered.
+        Asked in the order of the calls.  Waits while 256 requests are unanswered.  Raises
+        ``ChatError`` if it can't be asked at all.
         """
         await self._room.acquire()
         if self._running is None or self._running.done():
@@ -113,7 +129,7 @@ class Chat(Verbs):
 
         try:
             self._conversation.request(kind, answered, **fields)
-        except ValueError:
+        except ChatError:
             self._room.release()
             raise
         self._flush()
@@ -152,7 +168,8 @@ class Chat(Verbs):
     async def __aenter__(self) -> Chat:
         """Return when a gateway has welcomed us.
 
-        Raises ``Refused``, or ``OSError`` if there is nobody at that address.
+        Raises ``Refused``, or ``OSError`` if there is nobody at that address: ``NoChat`` if
+        there is somebody else.
         """
         self._entered = asyncio.get_running_loop().create_future()
         self._running = asyncio.create_task(self._run_forever(), name="chat")
@@ -216,35 +233,44 @@ class Chat(Verbs):
         while True:
             try:
                 reader, writer = await asyncio.wait_for(
-                    asyncio.open_connection(*self.address), self._connect_timeout_s
+                    asyncio.open_connection(*self.address, ssl=self._ssl), self._connect_timeout_s
                 )
             except OSError as error:
                 self.trouble = str(error) or "no answer"
                 if first:
                     raise
             else:
-                first = False
-                if await self._run_once(reader, writer):
+                if await self._run_once(reader, writer, first=first):
                     backoff_s = BACKOFF_S
+                first = False
             if self._closing:
                 return
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1))
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
-    async def _run_once(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Talk over one connection until it ends.  Returns whether we were welcomed on it."""
+    async def _run_once(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, first: bool
+    ) -> bool:
+        """Talk over one connection until it ends.  Returns whether we were welcomed on it.
+
+        Raises ``NoChat`` if it is the first one and no chat is at its other end.
+        """
         conversation = self._conversation
         self._writer = writer
         conversation.begin()
         self._flush()
         why = "the server closed the connection"
         try:
+            if first:
+                await self._meet(reader)
             await self._read(reader)
+        except NoChat:
+            raise
         except OSError as error:
             why = str(error) or type(error).__name__
         finally:
             self._writer = None
-            self.round_trip_s = None
+            self.round_trip_s = self._pinged_at = None
             welcomed = conversation.welcomed
             conversation.end()
             writer.transport.abort()
@@ -257,11 +283,33 @@ class Chat(Verbs):
             self._events.put(Lost(self.trouble))
         return welcomed
 
+    async def _meet(self, reader: asyncio.StreamReader) -> None:
+        """Read until a chat has said something.  Raises ``NoChat`` if none does.
+
+        A chat that we know may keep silent for a while, as a gateway that hangs; but who
+        got the address wrong is to be told.
+        """
+        first = b""
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                while self._conversation.greeted is None:
+                    if not (data := await reader.read(_READ_BYTES)):
+                        # So do many that wait for TLS.
+                        hint = "" if self._ssl else " (is it TLS?)"
+                        raise NoChat(f"what listens there closes without a word{hint}")
+                    first += data
+                    self._take(data)
+        except TimeoutError:
+            raise NoChat("what listens there says nothing") from None
+        if not self._conversation.greeted:
+            tls = first.startswith(_TLS_ALERT)
+            raise NoChat("it speaks TLS there" if tls else "what answers there is no chat")
+
     async def _read(self, reader: asyncio.StreamReader) -> None:
         """Read until the connection ends.  ``TimeoutError`` after too long a silence."""
         loop = asyncio.get_running_loop()
-        heard = loop.time()
-        pinged = heard - self._ping_s
+        self._heard_at = loop.time()
+        pinged = self._heard_at - self._ping_s
         while True:
             data = None
             try:
@@ -270,23 +318,26 @@ class Chat(Verbs):
             except TimeoutError:
                 if not quiet.expired():
                     raise  # the kernel's
-                if loop.time() - heard >= self._silence_s:
+                if loop.time() - self._heard_at >= self._silence_s:
                     raise TimeoutError(f"no answer for {self._silence_s:g} s") from None
             if data == b"":
                 return
             if data:
-                for event in self._conversation.receive(data):
-                    self._events.put(event)
-                    if isinstance(event, Welcome):
-                        self._welcomed()
-                self._flush()
+                self._take(data)
                 while self._events.full and not self._awaited():
                     await self._events.taken()
-                heard = loop.time()
+                self._heard_at = loop.time()
             if loop.time() - pinged >= self._ping_s and self.connected:
                 pinged = loop.time()
                 self._ping(lambda _: None)
             self._flush()
+
+    def _take(self, data: bytes) -> None:
+        for event in self._conversation.receive(data):
+            self._events.put(event)
+            if isinstance(event, Welcome):
+                self._welcomed()
+        self._flush()
 
     def _awaited(self) -> bool:
         """Whether somebody waits for what only reading on can bring."""
@@ -301,7 +352,11 @@ class Chat(Verbs):
         loop = asyncio.get_running_loop()
         sent = loop.time()
 
+        if self._pinged_at is None:
+            self._pinged_at = sent
+
         def measured(answer: Event | ChatError) -> None:
+            self._pinged_at = None
             if isinstance(answer, Pong):
                 self.round_trip_s = loop.time() - sent
             answered(answer)
@@ -314,11 +369,20 @@ class Chat(Verbs):
             self._writer.write(data)
 
 
-def connect(host: str, port: int, *, name: str, room: str = "", **more: float) -> Chat:
+def connect(
+    host: str,
+    port: int,
+    *,
+    name: str,
+    room: str = "",
+    ssl: SSLContext | bool = False,
+    **more: float,
+) -> Chat:
     """``async with connect("localhost", 8080, name="bot") as chat: …``
 
-    ``room`` '' is the lobby.  ``more`` is as for ``Chat``: ``connect_timeout_s``, ``ping_s``
+    ``room`` '' is the lobby.  ``ssl`` True trusts the authorities that the system does; a
+    context says whom else.  ``more`` is as for ``Chat``: ``connect_timeout_s``, ``ping_s``
     (how often the connection is tried), ``silence_s`` (after which it counts as dead),
     ``close_timeout_s``.
     """
-    return Chat(host, port, name=name, room=room, **more)
+    return Chat(host, port, name=name, room=room, ssl=ssl, **more)

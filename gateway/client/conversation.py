@@ -1,19 +1,23 @@
 """One stay in the chat, over as many connections as it takes, without I/O.
 
 Bytes in: ``receive``.  Bytes out: ``output``.  ``begin`` and ``end`` tell that a
-connection starts and is over.  Knows no sockets, no clock and no waiting.
+connection starts and is over.  Knows no sockets and no waiting; it is given a clock.
 
 Two rules make a lost connection harmless.  What is unanswered is sent again with
 the same ``ref``, which the gateways answer as they did the first time.  And what
 changes the room or the name travels alone: nothing else is unanswered then, so
-nothing can be said again in another room than the first time.
+nothing can be said again in another room than the first time.  What was sent so long
+ago that the gateways may have forgotten its ``ref`` is not sent again: it is not confirmed.
 """
 
 from __future__ import annotations
 
 import secrets
+import time
 import unicodedata
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -23,38 +27,44 @@ from gateway.client.events import (
     Action,
     Error,
     Event,
+    History,
     Message,
     Missed,
-    Notice,
     People,
     Pong,
     Renamed,
     RoomEvent,
     Rooms,
     Welcome,
-    decode,
 )
+from gateway.client.incoming import Incoming
 from gateway.client.requests import Answered, ChatError, Refused, Request
 
 MOST_UNANSWERED = 256
 """Requests that may wait for their answers: what a gateway remembers of a session."""
-MAX_LINE_BYTES = 4 * 2**20
-"""A longer line from the server is skipped and told as ``Missed``."""
+REMEMBERED_S = 540.0
+"""How long a line may be said again: gateways know a ``ref`` for 10 minutes, and a line may
+wait in one for a part of that."""
 
-_PROMPT = "Enter your name: "
+# It must go on while the machine sleeps, which Linux's monotonic clock does not.
+_awake_or_not = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
 _SPOKEN = ("say", "me", "msg")  # have a ref
 _IN_THE_LOG = ("say", "me")
 _MOVES = ("join", "leave")
 _ALONE = (*_MOVES, "nick")
+_QUESTIONS: dict[type[Event], str] = {People: "who", Rooms: "rooms", History: "history"}
 # Said of a connection, not of a request: what is unanswered goes to the next one.
-_PASSING = ("draining", "restarting", "evicted", "replaced")
+_PASSING = ("draining", "replaced")
 _FINAL = ("name_refused", "name_taken", "room_refused", "bad_json", "bad_request", "too_long")
 
 
 class Conversation:
     """``begin``, then ``receive`` and ``output`` until ``end``; then again ``begin``."""
 
-    def __init__(self, name: str, room: str = "") -> None:
+    def __init__(
+        self, name: str, room: str = "", clock: Callable[[], float] = _awake_or_not
+    ) -> None:
         self.name = name
         self.room = room
         self.epoch = ""
@@ -66,29 +76,26 @@ class Conversation:
         """Set once, for good: there is no point in another connection."""
         self.farewell = ""
         """Why the server ends, or ended, the last connection, if it said so."""
+        self._clock = clock
         self._session = secrets.token_hex(16)
         self._last_ref = 0
         self._waiting: deque[Request] = deque()
         self._flying: dict[Request, None] = {}  # sent on this connection, in order
         self._pings: deque[Answered] = deque()
+        self._old: list[Message | Action] = []  # maybe the answer to ``history``
         self._astray = False  # some were missed: the next offset may be any
         self._ours: set[int] = set()  # our own lines' offsets after the position
         self._going = self._replaced = False  # the present connection
         self._times_replaced = 0  # one connection after the other
         self._out: list[bytes] = []
-        self._buffer = bytearray()
-        self._scanned = 0
-        self._skipping = False
-        self._prompted = False
+        self._incoming = Incoming()
 
     # Connections.
 
     def begin(self) -> None:
         """A connection is open: the first line to send says who is there, and since when."""
         self.farewell = ""
-        self._buffer.clear()
-        self._scanned = 0
-        self._skipping = self._prompted = False
+        self._incoming = Incoming()
         self._going = self._replaced = False
         hello: dict[str, str | int] = {"name": self.name, "session": self._session}
         if self.room:
@@ -99,6 +106,9 @@ class Conversation:
 
     def end(self) -> None:
         """The connection is over.  What is unanswered waits for the next one."""
+        if not self.welcomed and not self.farewell:
+            # A gateway that is full says so before it knows that we speak JSON.
+            self.farewell = self._incoming.greeting
         self.welcomed = False
         self._times_replaced = self._times_replaced + 1 if self._replaced else 0
         if self._times_replaced > 1:
@@ -110,9 +120,11 @@ class Conversation:
         pings, self._pings = self._pings, deque()
         for answered in pings:
             answered(ChatError("lost", "the connection was lost"))
-        if not self.farewell and not self._prompted:
-            # A gateway that is full says so before it knows that we speak JSON.
-            self._greeted(bytes(self._buffer[:1024]))
+
+    @property
+    def greeted(self) -> bool | None:
+        """Whether what came first on this connection was said by a chat; None: not yet known."""
+        return self._incoming.greeted
 
     def output(self) -> bytes:
         """What to send now; once."""
@@ -130,12 +142,12 @@ class Conversation:
     def request(self, kind: str, answered: Answered, **fields: str | int) -> None:
         """Ask; ``answered`` is called once.  The caller holds ``MOST_UNANSWERED``.
 
-        ``ValueError`` if there is nothing to see in ``text``.
+        Raises ``ChatError`` if there is nothing to see in ``text``.
         """
         if "text" in fields:
             fields["text"] = clean_line(str(fields["text"]))
             if not fields["text"]:
-                raise ValueError("the text is empty")
+                raise ChatError("bad_request", "the text is empty")
         ref = ""
         if kind in _SPOKEN:
             ref = str(self._last_ref + 1)
@@ -173,12 +185,16 @@ class Conversation:
             if ahead and (request.kind in _ALONE or ahead.kind in _ALONE):
                 return
             self._waiting.popleft()
+            now = self._clock()
+            request.repeated = request.sent_at is not None
+            if request.sent_at is None:
+                request.sent_at = now
+            elif request.kind in _SPOKEN and now - request.sent_at > REMEMBERED_S:
+                text = f"not confirmed: {request.fields['text']}"
+                request.answered(ChatError("not_confirmed", text))
+                continue
             self._flying[request] = None
-            request.repeated, request.sent = request.sent, True
             self._out.append(request.line)
-            if request.kind == "history":
-                # Its answer is as many events as there are, without an end.
-                self._answer(request, Notice(""))
 
     def _answer(self, request: Request, answer: Event | ChatError) -> None:
         self._flying.pop(request, None)
@@ -193,31 +209,26 @@ class Conversation:
     def receive(self, data: bytes) -> list[Event]:
         """The events that ``data`` completes, in their order, none twice."""
         events: list[Event] = []
-        buffer = self._buffer
-        buffer += data
-        while (end := buffer.find(b"\n", self._scanned)) >= 0:
-            line = bytes(buffer[:end])
-            del buffer[: end + 1]
-            self._scanned = 0
-            if self._skipping:
-                self._skipping = False
-                events.append(Missed())  # and the position stays where it is
-            elif not self._prompted:
-                self._greeted(line)
-            elif (event := decode(line)) is not None and (event := self._take(event)) is not None:
-                events.append(event)
-        if len(buffer) > MAX_LINE_BYTES:
-            self._skipping = True
-        if self._skipping:
-            buffer.clear()
-        self._scanned = len(buffer)
+        for event in self._incoming.feed(data):
+            # One that was skipped leaves the position where it is.
+            events += [Missed()] if event is None else self._take_in_turn(event)
         return events
 
-    def _greeted(self, line: bytes) -> None:
-        """The prompt, whose line is ended for us, or a line for people and no prompt."""
-        self._prompted = True
-        text = line.decode(errors="replace").removeprefix(_PROMPT.rstrip()).strip(" \r*")
-        self.farewell = text
+    def _take_in_turn(self, event: Event) -> list[Event]:
+        """What ``event`` gives; old lines are kept until it is known who asked for them.
+
+        They may be those that follow a welcome: an answer's are the last before its end.
+        """
+        if isinstance(event, Message | Action) and event.history and self._first("history"):
+            self._old.append(event)
+            return []
+        old, self._old = self._old, []
+        if isinstance(event, History):
+            first = len(old) - min(event.count, len(old))
+            event = msgspec.structs.replace(event, lines=tuple(old[first:]))
+            del old[first:]
+        taken = self._take(event)
+        return [*old, taken] if taken is not None else [*old]
 
     def _take(self, event: Event) -> Event | None:
         match event:
@@ -234,8 +245,8 @@ class Conversation:
                 if self._pings:
                     self._pings.popleft()(event)
                 return None
-            case People() | Rooms():
-                if (asked := self._first("who" if isinstance(event, People) else "rooms")) is None:
+            case People() | Rooms() | History():
+                if (asked := self._first(_QUESTIONS[type(event)])) is None:
                     return event
                 self._answer(asked, event)
                 return None
@@ -255,7 +266,7 @@ class Conversation:
         if not first:
             if (move := self._first(*_MOVES)) is not None:
                 self._answer(move, welcome)
-        elif self._waiting and (request := self._waiting[0]).sent:
+        elif self._waiting and (request := self._waiting[0]).sent_at is not None:
             # Done before the last connection was lost, but for the answer?
             wish = unicodedata.normalize("NFC", str(request.fields.get("name", "")).strip())
             if (request.kind in _MOVES and moved) or (
@@ -332,4 +343,4 @@ class Conversation:
         if error.code == "too_long":
             # The server did not read as far as the ref: it was the longest.
             return max(self._flying, key=lambda request: len(request.line), default=None)
-        return self._first(*_ALONE, "who", "rooms")
+        return self._first(*_ALONE, *_QUESTIONS.values())

@@ -97,6 +97,7 @@ class Ack(Event, frozen=True):
     """Your own line, in the place that it has in the room's log.
 
     ``kind`` (``say``, ``me`` or ``msg``), ``text`` and ``to`` are those of the request.
+    ``offset`` is 0 for a ``msg``, which is in no room.
     """
 
     ref: str
@@ -136,6 +137,13 @@ class Rooms(Event, frozen=True):
     rooms: tuple[RoomCount, ...]
 
 
+class History(Event, frozen=True):
+    """The answer to ``history``: ``count`` lines, the oldest first."""
+
+    count: int
+    lines: tuple[Message | Action, ...] = ()
+
+
 class Lost(Event, frozen=True):
     """Said by the library: the connection ended.  It tries again; a ``Welcome`` follows."""
 
@@ -157,6 +165,7 @@ _Line = (
     | Pong
     | People
     | Rooms
+    | History
 )
 _decoder: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
 

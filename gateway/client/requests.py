@@ -21,6 +21,10 @@ class Refused(ChatError):
     """This name can't be in this room: there is no chat, or no more."""
 
 
+class NoChat(OSError):
+    """Somebody answers at the address, but no chat does."""
+
+
 Answered = Callable[[Event | ChatError], None]
 
 
@@ -33,6 +37,7 @@ class Request:
     ref: str
     line: bytes
     answered: Answered
-    sent: bool = False
-    """Also on an earlier connection: it may have been done."""
+    sent_at: float | None = None
+    """When it was first sent: from then on it may have been done."""
     repeated: bool = False
+    """Sent on an earlier connection, too."""

@@ -6,7 +6,7 @@ import abc
 import asyncio
 from typing import Any, cast
 
-from gateway.client.events import People, RoomCount, Rooms
+from gateway.client.events import Action, History, Message, People, RoomCount, Rooms
 
 
 class Verbs(abc.ABC):
@@ -20,7 +20,8 @@ class Verbs(abc.ABC):
         """Say it; return its offset once it stands in the room's log.
 
         Survives lost connections.  While 256 requests are unanswered this waits.  Raises
-        ``ChatError``: ``not_delivered`` means never said, ``not_confirmed`` maybe said.
+        ``ChatError``: ``not_delivered`` means never said, ``not_confirmed`` maybe said,
+        ``bad_request`` that there is nothing to see in the text.
         """
         return int((await (await self.post("say", text=text))).offset)
 
@@ -51,6 +52,7 @@ class Verbs(abc.ABC):
     async def rooms(self) -> tuple[RoomCount, ...]:
         return cast(Rooms, await (await self.post("rooms"))).rooms
 
-    async def history(self, count: int = 0) -> None:
-        """Ask for the room's last lines: events that are marked ``history``."""
-        await (await self.post("history", **({"count": count} if count else {})))
+    async def history(self, count: int = 0) -> tuple[Message | Action, ...]:
+        """The room's last lines, oldest first; without ``count`` as many as on coming in."""
+        answer = await (await self.post("history", **({"count": count} if count else {})))
+        return cast(History, answer).lines

@@ -1,49 +1,31 @@
-"""The JSON front: JSON Lines for programs, on the same port.
+"""The JSON front: JSON Lines of programs, on the same port.
 
 A client whose first line is a JSON object speaks it from then on; see "The
 JSON front" in the design, and ``schema.json`` for every line of it.  Knows no
-socket, no clock and no room.
+socket, no clock and no room; how programs are answered is in ``json_encoding``.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from gateway.chat import commands
 from gateway.chat.commands import Command, Problem
-from gateway.chat.events import (
-    Action,
-    Delivered,
-    Envelope,
-    History,
-    Joined,
-    Left,
-    Message,
-    Missed,
-    NamePrompt,
-    Notice,
-    People,
-    Pong,
-    Private,
-    Renamed,
-    Replaced,
-    RoomList,
-    Said,
-    Summary,
-    Told,
-    Welcome,
-)
 from gateway.chat.text import clean_line
 from gateway.fronts.framing import LineBuffer, LineTooLong
+from gateway.fronts.json_encoding import JSON, JsonEncoding
 
 _MIN_SECRET_CHARACTERS = 22
 """128 bits in base64; in hexadecimal it takes 32."""
 _MAX_SECRET_CHARACTERS = 256
-_MAX_REF = 10**15
+_MAX_REF = 2**63 - 1
+"""Room for a clock's nanoseconds."""
+_REF = re.compile(r"[1-9][0-9]{0,18}")
 
 
 def line_limit(max_line_bytes: int) -> int:
@@ -51,9 +33,7 @@ def line_limit(max_line_bytes: int) -> int:
     return 4 * max_line_bytes + 1024
 
 
-# What a client says.
-
-Ref = str | int
+Ref = str | int | msgspec.UnsetType
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -70,18 +50,18 @@ class _HelloLine(_Request, frozen=True):
 
 class _Say(_Request, frozen=True, tag="say"):
     text: str
-    ref: Ref = 0
+    ref: Ref = msgspec.UNSET
 
 
 class _Me(_Request, frozen=True, tag="me"):
     text: str
-    ref: Ref = 0
+    ref: Ref = msgspec.UNSET
 
 
 class _Msg(_Request, frozen=True, tag="msg"):
     to: str
     text: str
-    ref: Ref = 0
+    ref: Ref = msgspec.UNSET
 
 
 class _Join(_Request, frozen=True, tag="join"):
@@ -126,17 +106,29 @@ class _BadRequest(ValueError):
     """A line that is JSON but can't be done; its text tells the client why."""
 
 
-def _ref(ref: Ref) -> int:
-    """A client's own number of a line: a decimal, as a string or a number; 0 for none."""
-    if isinstance(ref, str):
-        if not ref.isascii() or not ref.isdigit():
-            raise _BadRequest("ref is not a decimal number")
-        ref = int(ref[:20])
-        if not ref:
-            raise _BadRequest("ref starts at 1")
-    if not 0 <= ref <= _MAX_REF:
-        raise _BadRequest(f"ref is not a number from 1 to {_MAX_REF}")
-    return ref
+def _ref(ref: Any) -> int:
+    """A client's own number of a line, as a string or a number; 0 if it gave none.
+
+    Only the one spelling that an answer has: who looks for ``"07"`` would not find ``"7"``.
+    """
+    if ref is msgspec.UNSET:
+        return 0
+    text = str(ref)
+    if not _REF.fullmatch(text) or int(text) > _MAX_REF:
+        raise _BadRequest(f"ref is not a decimal number from 1 to {_MAX_REF}")
+    return int(text)
+
+
+def _ref_of(line: bytearray) -> int:
+    """The ref of a line that can't be taken as a whole; 0 if there is none to be read.
+
+    Python's own parser takes more than JSON is: halves of surrogate pairs, for one.
+    """
+    try:
+        members = json.loads(line.decode(errors="replace"))
+        return _ref(members.get("ref")) if isinstance(members, dict) else 0
+    except (ValueError, RecursionError):
+        return 0
 
 
 _COMMANDS: dict[type, Callable[[Any], Command]] = {
@@ -198,9 +190,9 @@ class JsonFront:
             return Problem(str(error))
         except msgspec.ValidationError as error:
             code = "unknown_type" if "Invalid value" in str(error) else "bad_request"
-            return Problem(str(error), code)
-        except (msgspec.DecodeError, UnicodeError) as error:
-            return Problem(f"not a line of JSON: {error}", "bad_json")
+            return Problem(str(error), code, _ref_of(line))
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            return Problem(f"not a line of JSON: {error}", "bad_json", _ref_of(line))
 
     def _asked(self, request: _Request) -> Command:
         if not isinstance(request, _Say | _Me | _Msg):
@@ -227,108 +219,3 @@ class JsonFront:
         return commands.Hello(
             clean_line(hello.name), hello.room, hello.session, hello.epoch, hello.after
         )
-
-
-# What a client is told.
-
-
-class JsonEncoding:
-    """Writes JSON Lines.  There is one: ``JSON``."""
-
-    __slots__ = ()
-
-    def encode(self, item: Envelope | Told, room: str = "") -> bytes:
-        if type(item) is Envelope:
-            return _line(_event(item, room))
-        return b"".join(map(_line, _TOLD[type(item)](item, room)))
-
-    def encode_own(self, envelope: Envelope, room: str = "") -> bytes:
-        """An acknowledgement in the place of the event; one's own new name as an event."""
-        event = envelope.event
-        if isinstance(event, Message | Action):
-            if not event.ref:
-                return b""
-            return _line({"type": "ack", "ref": str(event.ref), "offset": envelope.offset})
-        return _line(_event(envelope, room))
-
-
-JSON = JsonEncoding()
-
-_json = msgspec.json.Encoder()
-
-
-def _line(members: dict[str, Any] | None) -> bytes:
-    return _json.encode(members) + b"\n" if members else b""
-
-
-_EVENTS: dict[type, Callable[[Any], dict[str, Any] | None]] = {
-    Message: lambda e: {"type": "message", "from": e.name, "text": e.text},
-    Action: lambda e: {"type": "action", "from": e.name, "text": e.text},
-    Joined: lambda e: {"type": "joined", "from": e.name},
-    Left: lambda e: {"type": "left", "from": e.name},
-    Renamed: lambda e: {"type": "renamed", "from": e.name, "to": e.new_name},
-    Private: lambda e: {"type": "private", "from": e.name, "to": e.to, "text": e.text},
-    Replaced: lambda _: None,
-    type(None): lambda _: None,
-}
-
-
-def _event(envelope: Envelope, room: str) -> dict[str, Any] | None:
-    members = _EVENTS[type(envelope.event)](envelope.event)
-    if members is None:
-        return None
-    at = datetime.fromtimestamp(envelope.at_ms / 1000, UTC)
-    if not isinstance(envelope.event, Private):
-        members |= {"room": room, "offset": envelope.offset, "epoch": envelope.epoch}
-    members["at"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return members
-
-
-def _said(said: Said) -> dict[str, Any]:
-    return (_event(said.envelope, said.room) or {}) | {"history": True}
-
-
-def _notice(notice: Notice, _room: str) -> list[dict[str, Any]]:
-    if not notice.code:
-        return [{"type": "notice", "text": notice.text}]
-    error = {"type": "error", "code": notice.code, "text": notice.text}
-    return [error | {"ref": str(notice.ref)} if notice.ref else error]
-
-
-def _welcome(welcome: Welcome, _room: str) -> list[dict[str, Any]]:
-    told = {
-        "type": "welcome",
-        "name": welcome.name,
-        "room": welcome.room,
-        "offset": welcome.offset,
-        "epoch": welcome.epoch,
-        "people": welcome.people,
-    }
-    return [told, *map(_said, welcome.history)]
-
-
-def _summary(summary: Summary, _room: str) -> list[dict[str, Any]]:
-    text = f"{summary.joined} joined, {summary.left} left"
-    return [{"type": "notice", "text": text, "joined": summary.joined, "left": summary.left}]
-
-
-def _delivered(done: Delivered, _room: str) -> list[dict[str, Any]]:
-    if not done.ref:
-        return []
-    return [{"type": "ack", "ref": str(done.ref), "offset": done.offset}]
-
-
-_TOLD: dict[type, Callable[[Any, str], list[dict[str, Any]]]] = {
-    Notice: _notice,
-    Welcome: _welcome,
-    People: lambda p, _: [{"type": "people", "room": p.room, "people": list(p.names)}],
-    RoomList: lambda r, _: [
-        {"type": "rooms", "rooms": [{"room": room, "people": count} for room, count in r.rooms]}
-    ],
-    History: lambda h, _: [_said(said) for said in h.lines],
-    Delivered: _delivered,
-    Pong: lambda _, __: [{"type": "pong"}],
-    Summary: _summary,
-    Missed: lambda _, room: [{"type": "missed", "room": room}],
-    NamePrompt: lambda _, __: [],
-}

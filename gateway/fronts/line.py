@@ -35,6 +35,7 @@ from gateway.chat.events import (
     Welcome,
 )
 from gateway.chat.text import clean_line
+from gateway.fronts import words
 from gateway.fronts.framing import LineBuffer, LineTooLong
 from gateway.fronts.telnet import TelnetFilter
 
@@ -58,7 +59,7 @@ class LineEncoding:
     def encode_own(self, envelope: Envelope, room: str = "") -> bytes:
         """Only a new name: what one said stands on one's screen, and joining has a welcome."""
         if isinstance(envelope.event, Renamed):
-            return f"* you are now known as {envelope.event.new_name}{self.end}".encode()
+            return _starred([words.own_name(envelope.event.new_name)], self.end).encode()
         return b""
 
 
@@ -70,11 +71,6 @@ def _starred(lines: Iterable[str], end: str) -> str:
     return "".join(f"* {line}{end}" for line in lines)
 
 
-def _summary(summary: Summary, end: str) -> str:
-    parts = ((summary.joined, "joined"), (summary.left, "left"))
-    return _starred([", ".join(f"{count} {what}" for count, what in parts if count)], end)
-
-
 def _said(said: Said) -> str:
     envelope = said.envelope
     at = datetime.fromtimestamp(envelope.at_ms / 1000, UTC)
@@ -82,56 +78,40 @@ def _said(said: Said) -> str:
 
 
 def _history(history: History, end: str) -> str:
-    return _starred([_last(len(history.lines)), *map(_said, history.lines)], end)
-
-
-def _last(count: int) -> str:
-    if not count:
-        return "nothing was said here"
-    return f"last {count} lines:" if count > 1 else "last line:"
-
-
-def _rooms(found: RoomList, end: str) -> str:
-    return _starred([f"{people:>5} in {room}" for room, people in found.rooms], end)
-
-
-def _people(found: People, end: str) -> str:
-    count, names = len(found.names), ", ".join(found.names)
-    return _starred([f"{count} in {found.room}: {names}".removesuffix(": ")], end)
+    return _starred([words.last(len(history.lines)), *map(_said, history.lines)], end)
 
 
 def _welcome(welcome: Welcome, end: str) -> str:
     lines = [f"welcome to {welcome.room}, {welcome.name}; /help lists the commands"]
     if welcome.history:
-        lines.append(_last(len(welcome.history)))
+        lines.append(words.last(len(welcome.history)))
         lines.extend(map(_said, welcome.history))
-    if welcome.people <= 1:
-        lines.append("you are alone here")
-    elif welcome.names:
-        lines.append(f"here now: {', '.join(welcome.names)}")
-    else:
-        lines.append(f"{welcome.people} people are here")
+    lines.append(words.here(welcome.people, welcome.names))
     return _starred(lines, end)
 
 
+def _delivered(done: Delivered, end: str) -> str:
+    return _starred([words.delivered(done.to, done.text)], end) if done.to else ""
+
+
 _WRITERS: dict[type, Callable[[Any, str], str]] = {
-    Message: lambda message, end: f"{message.name}: {message.text}{end}",
-    Action: lambda action, end: f"** {action.name} {action.text}{end}",
-    Joined: lambda joined, end: f"{joined.name} joined the chat{end}",
-    Left: lambda left, end: f"{left.name} has left the chat{end}",
-    Renamed: lambda renamed, end: f"{renamed.name} is now known as {renamed.new_name}{end}",
-    Private: lambda private, end: f"{private.name} (private): {private.text}{end}",
+    Message: lambda message, end: words.message(message.name, message.text) + end,
+    Action: lambda action, end: words.action(action.name, action.text) + end,
+    Joined: lambda joined, end: words.joined(joined.name) + end,
+    Left: lambda left, end: words.left(left.name) + end,
+    Renamed: lambda renamed, end: words.renamed(renamed.name, renamed.new_name) + end,
+    Private: lambda private, end: words.private(private.name, private.text) + end,
     Replaced: lambda _, __: "",  # the gateway's own business
     Notice: lambda notice, end: _starred(notice.text.split("\n"), end),
-    Summary: _summary,
-    Missed: lambda _, end: f"* some messages were missed{end}",
+    Summary: lambda counts, end: _starred([words.summary(counts.joined, counts.left)], end),
+    Missed: lambda _, end: _starred([words.MISSED], end),
     NamePrompt: lambda _, __: "Enter your name: ",
     Welcome: _welcome,
-    People: _people,
-    RoomList: _rooms,
+    People: lambda found, end: _starred([words.people(found.room, found.names)], end),
+    RoomList: lambda found, end: _starred(words.rooms(found.rooms), end),
     History: _history,
-    Delivered: lambda done, end: f"* to {done.to}: {done.text}{end}" if done.to else "",
-    Pong: lambda _, end: f"* pong{end}",
+    Delivered: _delivered,
+    Pong: lambda _, end: _starred(["pong"], end),
     type(None): lambda _, __: "",  # an event that only a newer version knows
 }
 

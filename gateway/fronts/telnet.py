@@ -1,16 +1,17 @@
 """Telnet's own bytes taken out of what a client sends (RFC 854, RFC 855).
 
 Only takes out and never answers: a client whose offers stay unanswered goes
-on as a plain terminal.  Knows no lines and holds no bytes, only where in a
-command it is, so a command may be split anywhere and a subnegotiation may be
-of any length.
+on as a plain terminal.  Knows no lines and holds no more than the two bytes
+that a command starts with, so a command may be split anywhere and a
+subnegotiation may be of any length.
 """
 
 from __future__ import annotations
 
 from enum import Enum, auto
 
-_SB, _WILL, _DONT, _IAC = 250, 251, 254, 255
+_SE, _SB, _WILL, _DONT, _IAC = 240, 250, 251, 254, 255
+_LINE_ENDS = b"\r\n"
 
 
 class _At(Enum):
@@ -20,9 +21,9 @@ class _At(Enum):
     COMMAND = auto()
     """After IAC."""
     OPTION = auto()
-    """After IAC WILL, WONT, DO or DONT."""
+    """After IAC and SB, WILL, WONT, DO or DONT."""
     SUB = auto()
-    """After IAC SB, up to IAC SE."""
+    """After IAC SB and its option, up to IAC SE."""
     SUB_COMMAND = auto()
     """After an IAC inside a subnegotiation."""
 
@@ -30,16 +31,19 @@ class _At(Enum):
 class TelnetFilter:
     """Reads for one connection; a text without telnet bytes passes through as it is."""
 
-    __slots__ = ("_after_cr", "_at")
+    __slots__ = ("_after_cr", "_at", "_verb")
 
     def __init__(self) -> None:
         self._at = _At.TEXT
+        self._verb = 0  # what of a command stands before its option
         self._after_cr = False
 
     def feed(self, data: bytes) -> bytes:
         """The text in ``data``: commands taken out, IAC IAC as one byte 255, CR NUL as CR LF.
 
-        UTF-8 has no byte 255, so nothing of a text is ever taken for a command.
+        UTF-8 has no byte 255, so nothing of a text is ever taken for a command.  What starts
+        like a command and is none stays: with its byte 255 the line is no UTF-8, and told to
+        be none.  Outside of subnegotiations no end of a line is ever taken out.
         """
         if self._at is not _At.TEXT or _IAC in data:
             data = self._without_commands(data)
@@ -66,22 +70,32 @@ class TelnetFilter:
                     self._at = _At.COMMAND if self._at is _At.TEXT else _At.SUB_COMMAND
                 here = until + 1
                 continue
-            byte = data[here]
+            text += self._option(data[here]) if self._at is _At.OPTION else self._code(data[here])
             here += 1
-            if self._at is _At.COMMAND and byte == _IAC:
-                text.append(_IAC)
-            self._at = self._after(byte)
         return bytes(text)
 
-    def _after(self, byte: int) -> _At:
-        """What comes after ``byte``, which is not text and not in a subnegotiation."""
-        if self._at is _At.OPTION:
-            return _At.TEXT
-        if self._at is _At.SUB_COMMAND and byte == _IAC:
-            return _At.SUB
+    def _code(self, byte: int) -> bytes:
+        """Take the byte after an IAC; what of the two is text."""
+        inside, self._at = self._at is _At.SUB_COMMAND, _At.TEXT
+        if byte == _IAC:
+            self._at = _At.SUB if inside else _At.TEXT
+            return b"" if inside else b"\xff"
+        if byte < _SE:
+            return bytes((_IAC, byte))
         # Any other command ends a subnegotiation too: its IAC SE was forgotten.
-        if byte == _SB:
-            return _At.SUB
-        if _WILL <= byte <= _DONT:
-            return _At.OPTION
-        return _At.TEXT  # IAC SE, IAC NOP, IAC IAC …
+        if _SB <= byte <= _DONT:
+            self._at, self._verb = _At.OPTION, byte
+        return b""  # IAC SE, IAC NOP, …
+
+    def _option(self, byte: int) -> bytes:
+        """Take the byte after SB, WILL, WONT, DO or DONT; what of the three is text."""
+        # 10 and 13 were options once, how to print LF and FF (RFC 652, RFC 655): nobody
+        # sends them, but a line of bytes that are not telnet may well end here.
+        if byte in _LINE_ENDS or _SE <= byte < _IAC:
+            self._at = _At.TEXT
+            return bytes((_IAC, self._verb, byte))
+        if self._verb == _SB:
+            self._at = _At.SUB_COMMAND if byte == _IAC else _At.SUB
+        else:
+            self._at = _At.TEXT
+        return b""

@@ -73,7 +73,14 @@ async def test_a_line_that_is_too_long_is_told_to_its_sender_alone(gateway: Clus
 
 async def test_bytes_that_are_not_utf8_are_told_to_their_sender_alone(gateway: Cluster):
     alice, bob = await gateway.join("alice", "bob")
-    for junk in (b"caf\xe9\n", b"\xc0\xaf\n", b"\xed\xa0\x80\n", b"\xf5\x80\x80\x80\n"):
+    for junk in (
+        b"caf\xe9\n",
+        b"\xc0\xaf\n",
+        b"\xed\xa0\x80\n",
+        b"\xf5\x80\x80\x80\n",
+        b"\xff\xfe\n",
+        b"q\xff\n",
+    ):
         alice.send(junk)
         await alice.expect_told("UTF-8")
     await alice.say("café")

@@ -156,6 +156,7 @@ async def test_commands(alice: Terminal):
     for line in ["/who", "/rooms", "/nick ann", "/history 3", "/wo", "/msg bob hi", "/msg bob"]:
         alice.type(line, "Enter")
     await alice.shows("usage: /msg NAME TEXT", "bob is not here", "you are now known as ann")
+    await alice.shows("* nothing was said here", "* rooms, biggest first:")
     alice.type("/join Kitchen", "Enter")
     await alice.shows("welcome to kitchen, ann")
     alice.type("/leave", "Enter")

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
+import trustme
 from front_port import FrontPort
 from jsonschema import Draft202012Validator
 from processes import REPOSITORY, Process, eventually
@@ -28,6 +30,7 @@ from gateway.client import (
     Left,
     Message,
     Missed,
+    NoChat,
     Refused,
     RoomEvent,
     connect,
@@ -134,6 +137,25 @@ async def test_a_taken_name_is_refused(gateway):
     assert refused.value.code == "name_taken"
 
 
+async def test_it_comes_over_tls_and_trusts_who_it_is_told_to(start_cluster, tmp_path):
+    """``connect(…, ssl=…)``: to a gateway with a certificate of an authority made here."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    port = (await start_cluster(1, "--tls-cert", str(tmp_path / "both.pem"))).gateways[0].port
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with connect("localhost", port, name="alice", ssl=trusting) as alice:
+        assert await alice.say("hi") > 0
+        with pytest.raises(ssl.SSLCertVerificationError):
+            async with connect("localhost", port, name="bob", ssl=True):
+                pass
+        with pytest.raises(NoChat, match="is it TLS"):
+            async with connect("localhost", port, name="bob"):
+                pass
+        assert await alice.who() == ("alice",)
+
+
 # Every line is one of the schema's
 
 
@@ -148,9 +170,16 @@ class Raw:
 
     @classmethod
     async def connect(cls, port: int, name: str, **more: Any) -> Raw:
+        line = {"name": name, **more}
+        check("client", line)
+        return await cls.begin(port, json.dumps(line).encode())
+
+    @classmethod
+    async def begin(cls, port: int, first: bytes) -> Raw:
+        """A connection with whatever first line."""
         raw = cls(*await asyncio.open_connection("127.0.0.1", port))
         cls.open.append(raw)
-        await raw.say(name=name, **more)
+        await raw.send(first)
         assert await raw._reader.readline() == b"Enter your name: \n"
         return raw
 
@@ -189,12 +218,13 @@ class Raw:
 def check(side: str, line: dict[str, Any]) -> None:
     """The line is valid, and holds nothing that its schema does not name."""
     kinds = [each["$ref"].removeprefix("#/$defs/") for each in SCHEMA["$defs"][side]["anyOf"]]
-    (kind,) = [
+    valid = [
         kind
         for kind in kinds
         if Draft202012Validator({**SCHEMA, "anyOf": [{"$ref": f"#/$defs/{kind}"}]}).is_valid(line)
-    ] or [f"no line of a {side}: {line}"]
-    assert set(line) <= set(SCHEMA["$defs"][kind]["properties"]), line
+    ]
+    assert valid, f"no line of a {side}: {line}"
+    assert any(set(line) <= set(SCHEMA["$defs"][kind]["properties"]) for kind in valid), line
 
 
 @pytest_asyncio.fixture
@@ -220,7 +250,7 @@ async def test_every_line_of_a_conversation_is_in_the_schema(gateway, programs):
     await bob.say(type="me", text="waves")
     await alice.expect("action", **{"from": "bob"}, text="waves", epoch=here["epoch"])
     await alice.say(type="msg", to="bob", text="psst", ref=2)
-    await alice.expect("ack", ref="2")
+    assert "offset" not in await alice.expect("ack", ref="2")
     await bob.expect("private", **{"from": "alice"}, to="bob", text="psst")
     await alice.say(type="msg", to="carol", text="?", ref="3")
     await alice.expect("error", code="absent", ref="3")
@@ -230,6 +260,7 @@ async def test_every_line_of_a_conversation_is_in_the_schema(gateway, programs):
     await alice.expect("rooms", rooms=[{"room": "lobby", "people": 2}])
     await alice.say(type="history", count=1)
     await alice.expect("action", history=True, text="waves")
+    await alice.expect("history", count=1)
     await alice.say(type="ping")
     await alice.expect("pong")
     await bob.say(type="nick", name="Bob2")
@@ -273,6 +304,26 @@ async def test_every_line_of_a_conversation_is_in_the_schema(gateway, programs):
     await again.say(type="quit")
     await again.expect("notice")
     await again.ended()
+
+
+@pytest.mark.parametrize(
+    ("first", "code"),
+    [
+        (b"{", "bad_json"),
+        (b'{"room":"lobby"}', "bad_request"),
+        (b'{"name":"bot","session":"short"}', "bad_request"),
+        (b'{"name":"' + b"x" * 20_000 + b'"}', "too_long"),
+        (b'{"name":"a b"}', "name_refused"),
+        (b'{"name":"bot","room":"a b"}', "room_refused"),
+    ],
+)
+async def test_a_first_line_that_is_refused_is_told_and_the_connection_closed(
+    gateway, programs, first, code
+):
+    """README: the table of codes."""
+    stranger = await programs.begin(gateway.gateways[0].port, first)
+    await stranger.expect("error", code=code)
+    await stranger.ended()
 
 
 # The README's bots

@@ -65,9 +65,13 @@ async def test_a_transcript_of_every_command(start_cluster):
         "* you are alone here",
     ]
     await carol.say("is anybody in the kitchen?")
-    assert await answers(carol, "/rooms") == ["*     2 in lobby", "*     1 in kitchen"]
+    assert await answers(carol, "/rooms") == [
+        "* rooms, biggest first:",
+        "*     2 in lobby",
+        "*     1 in kitchen",
+    ]
     assert await answers(alice, "/who kitchen") == ["* 1 in kitchen: carol"]
-    assert await answers(alice, "/who cellar") == ["* 0 in cellar"]
+    assert await answers(alice, "/who cellar") == ["* nobody is in cellar"]
     await alice.expect_silence()
     await alice.say("/msg carol dinner?")
     await carol.expect("alice (private): dinner?")
@@ -78,7 +82,7 @@ async def test_a_transcript_of_every_command(start_cluster):
         await other.expect("carol joined the chat")
     welcome = await carol.barrier()
     assert welcome[0] == "* welcome to lobby, carol; /help lists the commands"
-    assert welcome[-1] == "* here now: alice, carol, robert"
+    assert welcome[-1] == "* 3 people are here: alice, carol, robert"
     assert await answers(carol, "/leave") == ["* you are in lobby already"]
     assert len(await answers(carol, "/help")) > 10
     assert (await answers(carol, "/help me"))[0].startswith("* /me TEXT")

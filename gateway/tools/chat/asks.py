@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.chat import commands
-from gateway.chat.commands import TABLE, Command, help_lines, parse
+from gateway.chat.commands import Command, help_lines, parse, usage
 from gateway.chat.text import clean_line
 
 
@@ -27,11 +28,18 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """It can't be done as it was typed; why."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The end."""
 
 
-Asked = Ask | Tell | Leave
+Asked = Ask | Tell | Refuse | Leave
 
 
 def understand(line: str) -> Asked | None:
@@ -50,14 +58,9 @@ def _asked(command: Command) -> Asked:
     return _ASKS[type(command)](command)
 
 
-def _usage(word: str) -> Tell:
-    row = next(row for row in TABLE if row.word == word)
-    return Tell((f"usage: /{row.word} {row.usage}",))
-
-
 def _with(word: str, **fields: str) -> Asked:
     """A request that needs all of ``fields``."""
-    return Ask(word, {**fields}) if all(fields.values()) else _usage(word)
+    return Ask(word, {**fields}) if all(fields.values()) else Refuse(usage(word))
 
 
 def _who(command: commands.Who) -> Asked:
@@ -65,15 +68,10 @@ def _who(command: commands.Who) -> Asked:
 
 
 def _history(command: commands.History) -> Asked:
-    count = command.count
-    if count and not (count.isascii() and count.isdigit()):
-        return _usage("history")
-    return Ask("history", {"count": int(count[:6])} if count else {})
-
-
-def _unknown(command: commands.Unknown) -> Asked:
-    hint = f", did you mean /{command.nearest}?" if command.nearest else ""
-    return Tell((f"unknown command: /{command.word}{hint}",))
+    if not command.count:
+        return Ask("history")
+    count = int(command.count[:6]) if re.fullmatch("[0-9]+", command.count) else 0
+    return Ask("history", {"count": count}) if count else Refuse(usage("history"))
 
 
 _ASKS: dict[type, Callable[[Any], Asked]] = {
@@ -88,5 +86,5 @@ _ASKS: dict[type, Callable[[Any], Asked]] = {
     commands.History: _history,
     commands.Help: lambda c: Tell(tuple(help_lines(c.word))),
     commands.Quit: lambda _: Leave(),
-    commands.Unknown: _unknown,
+    commands.Unknown: lambda c: Refuse(c.text),
 }

@@ -14,6 +14,7 @@ from wcwidth import wcswidth, wrap
 
 from gateway.chat.text import clean_line, fold_name
 from gateway.client import Ack, Action, Event, Joined, Left, Message, Private, Renamed
+from gateway.fronts.words import own_name
 from gateway.tools.chat.words import plain
 
 Fragments = list[tuple[str, str]]
@@ -78,7 +79,7 @@ def lines_of(event: Event, me: str) -> list[Line]:
             return [Line(before, clean_line(event.text), "class:private", calls=True)]
         case Joined() | Left() | Renamed():
             if isinstance(event, Renamed) and event.to == me:
-                return told([f"you are now known as {event.to}"])
+                return told([own_name(event.to)])
             return [Line((_time(event.at),), plain(event)[0], "class:coming")]
         case _:
             return [_told(line) for line in plain(event)]

@@ -21,6 +21,7 @@ class Roster:
     """The names in the room.  ``count`` may be more: those that nobody has told us yet."""
 
     def __init__(self) -> None:
+        self.me = ""
         self.count = 0
         self.rooms: set[str] = set()
         self._names: dict[str, str] = {}  # folded: as written; who spoke last stands last
@@ -35,6 +36,7 @@ class Roster:
         match event:
             case Welcome():
                 self._names.clear()
+                self.me = event.name
                 self.count = event.people
                 self.rooms.add(event.room)
             case Joined():
@@ -44,6 +46,8 @@ class Roster:
                 self.count = max(self.count - 1, 1)
                 self._names.pop(fold_name(event.sender), None)
             case Renamed():
+                if event.sender == self.me:
+                    self.me = event.to
                 self._names.pop(fold_name(event.sender), None)
                 self._add(event.to)
             case Message() | Action() if not event.history:
@@ -86,6 +90,10 @@ class Words(Completer):
             yield from ((room, "") for room in sorted(self._roster.rooms))
         elif first == "/help":
             yield from ((row.word, "") for row in TABLE)
+        elif first == "/nick":
+            pass  # whoever is here has that name
+        elif first == "/msg":
+            yield from ((name, " ") for name in self._roster.names if name != self._roster.me)
         else:
             # Said to somebody: "bob: ".
             end = ": " if not before else " "

@@ -36,7 +36,7 @@ from wcwidth import clip
 
 from gateway.chat.text import clean_line
 from gateway.client import Chat, Refused
-from gateway.tools.chat.asks import Ask, Asked, Leave, Tell, said, understand
+from gateway.tools.chat.asks import Ask, Asked, Leave, Refuse, Tell, said, understand
 from gateway.tools.chat.look import STYLE, Fragments, Line, laid_out, told
 from gateway.tools.chat.people import Words
 from gateway.tools.chat.talk import MOST_ASKS, Talk
@@ -281,6 +281,8 @@ class Screen:
         match asked:
             case Tell(lines):
                 self._show(told([*lines]))
+            case Refuse(why):
+                self._show(told([why]))
             case Leave():
                 self.leave()
             case Ask() if not self._talk.submit(asked):

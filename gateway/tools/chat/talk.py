@@ -16,6 +16,7 @@ from gateway.client import (
     Chat,
     ChatError,
     Event,
+    History,
     Joined,
     Left,
     Lost,
@@ -25,6 +26,7 @@ from gateway.client import (
     Rooms,
     Welcome,
 )
+from gateway.fronts.words import last
 from gateway.tools.chat.asks import Ask
 from gateway.tools.chat.look import Line, lines_of, told, waiting
 from gateway.tools.chat.people import Roster
@@ -74,10 +76,8 @@ class Talk:
             waiting = f" · {count} waiting" if (count := len(self.pending)) else ""
             return f"{where}{why}, trying {host}:{port}{waiting}"
         count = self.roster.count
-        trip = chat.round_trip_s
-        delay = "" if trip is None else f", {max(round(trip * 1000), 1)} ms"
         people = "1 person" if count == 1 else f"{count} people"
-        return f"{where}{people} · {chat.name} · connected{delay}"
+        return f"{where}{people} · {chat.name} · {_pulse(chat)}"
 
     @property
     def pending(self) -> list[str]:
@@ -175,8 +175,19 @@ class Talk:
         if isinstance(error, Refused) or (isinstance(error, ChatError) and error.code == "closed"):
             if ask.kind in _SPOKEN:
                 self._show(told([f"not confirmed: {ask.fields['text']}"]))
+        elif isinstance(answer, History):
+            old = [line for event in answer.lines for line in lines_of(event, self.name)]
+            self._show([*told([last(len(answer.lines))]), *old])
         elif isinstance(answer, ChatError | People | Rooms):
             self._show(told(sentences(answer)))
         if isinstance(answer, Rooms):
             self.roster.rooms |= {count.room for count in answer.rooms}
         self._changed()
+
+
+def _pulse(chat: Chat) -> str:
+    """How a connection is."""
+    if chat.no_answer_s:
+        return f"no answer for {chat.no_answer_s:.0f} s"
+    trip = chat.round_trip_s
+    return "connected" if trip is None else f"connected, {max(round(trip * 1000), 1)} ms"

@@ -16,6 +16,7 @@ from gateway.client import (
     ChatError,
     Error,
     Event,
+    History,
     Joined,
     Left,
     Message,
@@ -27,12 +28,18 @@ from gateway.client import (
     Rooms,
     Welcome,
 )
+from gateway.fronts import words
 
 Words = list[str]
 
 
-def plain(event: Event) -> Words:
-    """The lines that tell ``event`` where there is no screen, without their ends."""
+def plain(event: Event, me: str = "") -> Words:
+    """The lines that tell ``event`` where there is no screen, without their ends.
+
+    ``me`` is one's own name: what one did oneself reads otherwise.
+    """
+    if isinstance(event, Renamed) and event.to == me:
+        return starred([words.own_name(event.to)])
     lines = _PLAIN.get(type(event), lambda _: [])(event)
     if isinstance(event, Message | Action) and event.history:
         return starred(f"{_clock(event.at)} {line}" for line in lines)
@@ -48,12 +55,12 @@ def sentences(answer: Event | ChatError) -> Words:
     """What an answer to a command says, without stars; nothing if events say it."""
     match answer:
         case People(room, people):
-            here = ", ".join(map(clean_line, people))
-            return [f"{len(people)} in {clean_line(room)}: {here}"]
+            return [words.people(_c(room), [*map(_c, people)])]
         case Rooms(rooms):
-            width = max((len(str(count.people)) for count in rooms), default=0)
-            lines = (f"{count.people:>{width}}  {clean_line(count.room)}" for count in rooms)
-            return ["people and rooms:", *lines]
+            return words.rooms((_c(count.room), count.people) for count in rooms)
+        case History(lines=lines):
+            old = (f"{_clock(line.at)} {_PLAIN[type(line)](line)[0]}" for line in lines)
+            return [words.last(len(lines)), *old]
         case ChatError():
             return [clean_line(answer.text)]
         case _:
@@ -61,9 +68,8 @@ def sentences(answer: Event | ChatError) -> Words:
 
 
 def welcome(event: Welcome) -> str:
-    people = "you are alone here" if event.people <= 1 else f"{event.people} people are here"
-    room, name = clean_line(event.room), clean_line(event.name)
-    return f"welcome to {room}, {name}; {people}; /help lists the commands"
+    room, name = _c(event.room), _c(event.name)
+    return f"welcome to {room}, {name}; {words.here(event.people)}; /help lists the commands"
 
 
 def _clock(at: datetime) -> str:
@@ -72,15 +78,15 @@ def _clock(at: datetime) -> str:
 
 _c = clean_line
 _PLAIN: dict[type, Callable[[Any], Words]] = {
-    Message: lambda e: [f"{_c(e.sender)}: {_c(e.text)}"],
-    Action: lambda e: [f"** {_c(e.sender)} {_c(e.text)}"],
-    Joined: lambda e: [f"{_c(e.sender)} joined the chat"],
-    Left: lambda e: [f"{_c(e.sender)} has left the chat"],
-    Renamed: lambda e: [f"{_c(e.sender)} is now known as {_c(e.to)}"],
-    Private: lambda e: [f"{_c(e.sender)} (private): {_c(e.text)}"],
-    Ack: lambda e: starred([f"to {e.to}: {e.text}"] if e.kind == "msg" else []),
+    Message: lambda e: [words.message(_c(e.sender), _c(e.text))],
+    Action: lambda e: [words.action(_c(e.sender), _c(e.text))],
+    Joined: lambda e: [words.joined(_c(e.sender))],
+    Left: lambda e: [words.left(_c(e.sender))],
+    Renamed: lambda e: [words.renamed(_c(e.sender), _c(e.to))],
+    Private: lambda e: [words.private(_c(e.sender), _c(e.text))],
+    Ack: lambda e: starred([words.delivered(e.to, e.text)] if e.kind == "msg" else []),
     Notice: lambda e: starred(e.text.split("\n")),
     Error: lambda e: starred(e.text.split("\n")),
-    Missed: lambda _: ["* some messages were missed"],
+    Missed: lambda _: starred([words.MISSED]),
     Welcome: lambda e: starred([welcome(e)]),
 }

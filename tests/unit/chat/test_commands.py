@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.chat import commands as do
-from gateway.chat.commands import TABLE, help_lines, parse
+from gateway.chat.commands import TABLE, help_lines, parse, usage
 from gateway.chat.session import Session
 
 
@@ -44,8 +44,20 @@ def test_a_line_is_what_it_says(line, command):
         ("/nock al", "nock", "nick"),
         ("/QIUT", "QIUT", "quit"),
         ("/xyzzy", "xyzzy", ""),
-        ("/", "", ""),
-        ("/ nick", "", ""),
+        ("/EXIT", "EXIT", "quit"),
+        ("/bye now", "bye", "quit"),
+        ("/part", "part", "leave"),
+        ("/w", "w", "who"),
+        ("/users", "users", "who"),
+        ("/names", "names", "who"),
+        ("/h", "h", "help"),
+        ("/?", "?", "help"),
+        ("/hist 5", "hist", "history"),
+        ("/q", "q", "quit"),
+        ("/mgs bob hi", "mgs", "msg"),
+        ("/", "", "help"),
+        ("/ xyzzy", "", "help"),
+        ("/  nick al", "", "nick"),
     ],
 )
 def test_an_unknown_word_comes_with_the_nearest_command(line, word, nearest):
@@ -63,7 +75,7 @@ def test_help_is_made_from_the_table():
         assert help_lines(row.word) == help_lines(f"/{row.word.upper()}")
         (alone,) = help_lines(row.word)
         assert alone.split() == line.split()
-    assert "/" not in heading
+    assert "//TEXT" in heading
 
 
 def test_help_stands_in_columns():
@@ -75,6 +87,25 @@ def test_help_stands_in_columns():
 def test_help_on_no_command_says_so():
     """Issue 2: bad input gets a clear error."""
     assert help_lines("/xyzzy") == ["no such command: /xyzzy"]
+    assert help_lines("mgs") == ["no such command: /mgs, did you mean /msg?"]
+    assert help_lines("exit") == ["no such command: /exit, did you mean /quit?"]
+    assert help_lines("/") == help_lines()
+
+
+def test_a_word_that_means_a_command_elsewhere_is_none_here_and_means_one_alone():
+    """The table: who types one is told which command it is."""
+    words = [row.word for row in TABLE] + [word for row in TABLE for word in row.instead]
+    assert len(set(words)) == len(words)
+    for row in TABLE:
+        for word in row.instead:
+            unknown = parse(f"/{word}")
+            assert isinstance(unknown, do.Unknown)
+            assert unknown.text == f"unknown command: /{word}, did you mean /{row.word}?"
+
+
+def test_how_a_command_is_typed_is_told_from_the_table():
+    assert usage("msg") == "usage: /msg NAME TEXT"
+    assert usage("quit") == "usage: /quit"
 
 
 def test_each_word_stands_once_and_in_small_letters():

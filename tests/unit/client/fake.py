@@ -100,6 +100,12 @@ class Connection:
                 self.send({"type": "people", "room": log.room, "people": ["alice", "bob"]})
             case "rooms":
                 self.send({"type": "rooms", "rooms": [{"room": log.room, "people": 2}]})
+            case "history":
+                said = [event for _, event in log.events if "text" in event]
+                lines = said[-line.get("count", 10) :]
+                for event in lines:
+                    self.send({**event, "history": True})
+                self.send({"type": "history", "count": len(lines)})
             case "nick":
                 old, self.name = self.name, line["name"]
                 log.add(self.session, "renamed", old, to=self.name)
@@ -127,17 +133,22 @@ class Connection:
             kind = {"say": "message", "me": "action", "msg": "message"}[line["type"]]
             log.said[key] = log.add(self.session, kind, self.name, text=line["text"])
         if not gateway.no_acks:
-            self.send({"type": "ack", "ref": line["ref"], "offset": log.said[key]})
+            place = {} if line["type"] == "msg" else {"offset": log.said[key]}
+            self.send({"type": "ack", "ref": line["ref"], **place})
 
 
 class FakeGateway:
-    """Listens on a free port of the loopback.  ``mute``: answers nothing at all."""
+    """Listens on a free port of the loopback.
+
+    ``mute``: answers nothing at all; ``silent``: does not even ask for a name; ``full``: says
+    that and closes.
+    """
 
     def __init__(self, log: Log | None = None) -> None:
         self.log = log or Log()
-        self.mute = self.no_acks = False
+        self.mute = self.no_acks = self.silent = False
         self.refusal: dict[str, str] | None = None
-        self.full = b""
+        self.full: bytes | None = None
         self.hellos: list[dict[str, Any]] = []
         self.lines: list[dict[str, Any]] = []
         self.strange: list[dict[str, Any]] = []
@@ -164,9 +175,13 @@ class FakeGateway:
         connection = Connection(self, writer)
         self._open.add(writer)
         try:
-            writer.write(self.full or PROMPT)
-            if self.full:
+            if self.full is not None:
+                writer.write(self.full)
                 return
+            if self.silent:
+                await reader.read()
+                return
+            writer.write(PROMPT)
             while data := await reader.readline():
                 line = json.loads(data)
                 FROM_CLIENT.validate(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.client import ChatError, Conversation, Event, Message
@@ -13,7 +14,8 @@ class Server:
     """The other end of a conversation: says lines, and reads what was said."""
 
     def __init__(self, name: str = "alice", room: str = "") -> None:
-        self.talk = Conversation(name, room)
+        self.now = 1000.0
+        self.talk = Conversation(name, room, lambda: self.now)
         self.answers: list[Event | ChatError] = []
         self.epoch = "e1"
 
@@ -53,5 +55,5 @@ class Server:
         return [line["ref"] for line in self.read()]
 
 
-def texts(events: list[Event]) -> list[str]:
+def texts(events: Sequence[Event]) -> list[str]:
     return [event.text for event in events if isinstance(event, Message)]

@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.client import Ack, Chat, ChatError, Lost, Message, Missed, Refused, Welcome, connect
+from gateway.client import (
+    Ack,
+    Chat,
+    ChatError,
+    Lost,
+    Message,
+    Missed,
+    NoChat,
+    Refused,
+    Welcome,
+    connect,
+)
 from gateway.client.queue import MOST_EVENTS, READ_AHEAD_EVENTS
 from tests.unit.client.fake import FakeGateway
 
@@ -78,6 +89,8 @@ async def test_say_returns_the_offset_in_the_log(gateway, alice):
 async def test_questions_have_answers(gateway, alice):
     assert await alice.who() == ("alice", "bob")
     assert [(room.room, room.people) for room in await alice.rooms()] == [("lobby", 2)]
+    gateway.log.others_say("one", "two", "three")
+    assert [line.text for line in await alice.history(2)] == ["two", "three"]
     assert 0 < await alice.ping() < 10
     await alice.nick("ann")
     assert alice.name == "ann"
@@ -92,8 +105,9 @@ async def test_questions_have_answers(gateway, alice):
 
 async def test_an_empty_line_costs_nothing(gateway, alice):
     for _ in range(300):
-        with pytest.raises(ValueError, match="empty"):
+        with pytest.raises(ChatError, match="empty") as refused:
             await alice.say(" ")
+        assert refused.value.code == "bad_request"
     assert await alice.say("hi") == 2
 
 
@@ -189,12 +203,60 @@ async def test_nobody_at_the_address_is_raised_at_once(gateway):
             pass
 
 
+@pytest.mark.parametrize(
+    ("first", "complaint"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "what answers there is no chat"),
+        (b"Enter your password: ", "what answers there is no chat"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "it speaks TLS there"),
+        (b"Enter", "closes without a word"),
+        (b"", "closes without a word"),
+    ],
+)
+async def test_somebody_else_at_the_address_is_raised_at_once(gateway, first, complaint):
+    gateway.full = first
+    with pytest.raises(NoChat, match=complaint):
+        async with connect("127.0.0.1", gateway.port, name="alice"):
+            pass
+    assert not gateway._open
+
+
+async def test_a_silent_port_is_raised_and_a_silent_gateway_that_is_known_is_not(gateway):
+    gateway.silent = True
+    with pytest.raises(NoChat, match="says nothing"):
+        async with connect("127.0.0.1", gateway.port, name="alice", connect_timeout_s=0.1):
+            pass
+    gateway.silent = False
+    more = {"connect_timeout_s": 0.1, "ping_s": 0.05, "silence_s": 0.3}
+    async with connect("127.0.0.1", gateway.port, name="alice", **more) as chat:
+        gateway.silent = True
+        gateway.drop()
+        await take(chat, 1, Lost)
+        await until(lambda: chat.trouble == "no answer for 0.3 s")
+        gateway.silent = False
+        await take(chat, 1, Welcome)
+
+
+async def test_a_missed_ping_is_to_be_seen_before_the_connection_counts_as_dead(gateway):
+    async with connect("127.0.0.1", gateway.port, name="alice", ping_s=0.05, silence_s=30) as chat:
+        await until(lambda: chat.round_trip_s)
+        assert chat.no_answer_s == 0
+        gateway.mute = True
+        await until(lambda: chat.no_answer_s)
+        assert chat.no_answer_s >= 0.05
+        gateway.mute = False
+        gateway.log.others_say("still here")
+        await chat.ping()
+        assert chat.no_answer_s == 0
+        await chat.abort()
+
+
 async def test_a_full_gateway_is_tried_again(gateway):
     gateway.full = b"* too many are here\n"
     chat = connect("127.0.0.1", gateway.port, name="alice")
     entering = asyncio.create_task(chat.__aenter__())
     await until(lambda: chat.trouble == "too many are here")
-    gateway.full = b""
+    gateway.full = None
     await entering
     assert chat.connected
     await chat.close()

@@ -17,7 +17,7 @@ from gateway.client import (
     Notice,
     Welcome,
 )
-from gateway.client.conversation import MAX_LINE_BYTES
+from gateway.client.incoming import MAX_LINE_BYTES
 from tests.unit.client.fake import AT, PROMPT
 from tests.unit.client.peer import Server, texts
 
@@ -165,7 +165,7 @@ def test_members_that_are_not_known_are_passed_over(server):
 def test_a_line_over_the_bound_is_skipped_and_told(server):
     for _ in range(MAX_LINE_BYTES // 65536 + 2):
         assert server.talk.receive(b"x" * 65536) == []
-        assert len(server.talk._buffer) <= MAX_LINE_BYTES
+        assert len(server.talk._incoming._buffer) <= MAX_LINE_BYTES
     assert server.talk.receive(b"x\n") == [Missed()]
     assert texts(server.event(11)) == ["11"]
 

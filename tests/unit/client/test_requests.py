@@ -13,7 +13,8 @@ from gateway.client import (
     Renamed,
     Welcome,
 )
-from tests.unit.client.peer import Server
+from gateway.client.conversation import REMEMBERED_S
+from tests.unit.client.peer import Server, texts
 
 # Saying
 
@@ -48,7 +49,7 @@ def test_an_error_with_a_ref_is_the_answer_to_that_line(server):
     assert [request.ref for request in server.talk.unanswered] == ["1"]
 
 
-@pytest.mark.parametrize("code", ["draining", "restarting", "evicted", "replaced"])
+@pytest.mark.parametrize("code", ["draining", "replaced"])
 def test_what_is_refused_because_the_gateway_goes_is_said_to_the_next_one(server, code):
     server.ask("say", text="a")
     server.say(type="error", code=code, text="going")
@@ -69,6 +70,80 @@ def test_a_line_too_long_to_be_read_is_the_longest(server):
     assert [request.ref for request in server.talk.unanswered] == ["1", "3"]
 
 
+def test_what_the_gateways_may_have_forgotten_is_not_said_again(server):
+    """The JSON front: a ref is remembered for 10 minutes; a lid may be closed for longer."""
+    server.ask("say", text="a")
+    server.now += 1
+    server.ask("msg", to="bob", text="b")
+    server.talk.end()
+    server.ask("say", text="never sent")
+    server.now += REMEMBERED_S
+    server.ask("who")
+    server.accept()
+    server.welcome(10)
+    assert [line.get("ref") for line in server.read()] == ["2", "3", None]
+    assert [(answer.code, answer.text) for answer in server.answers] == [
+        ("not_confirmed", "not confirmed: a")
+    ]
+    assert [request.ref for request in server.talk.unanswered] == ["2", "3", ""]
+
+
+def test_what_waits_long_for_its_first_connection_is_said(server):
+    server.talk.end()
+    server.ask("say", text="a")
+    server.now += 10 * REMEMBERED_S
+    server.accept()
+    server.welcome(10)
+    assert server.refs() == ["1"]
+
+
+# Old lines
+
+
+def test_history_is_answered_when_its_lines_are_there(server):
+    server.ask("history")
+    for offset in (8, 9):
+        assert server.event(offset, history=True) == []
+    assert server.answers == []
+    assert server.say(type="history", count=2) == []
+    ((answer),) = server.answers
+    assert (answer.count, texts(answer.lines)) == (2, ["8", "9"])
+
+
+def test_a_room_where_nothing_was_said_has_a_history_too(server):
+    server.ask("history")
+    server.say(type="history", count=0)
+    assert [answer.lines for answer in server.answers] == [()]
+
+
+def test_a_history_that_is_not_to_be_had_is_an_error_and_no_other_answer_is(server):
+    server.ask("history")
+    server.ask("who")
+    server.say(type="error", code="unavailable", text="not now")
+    server.say(type="people", room="lobby", people=["alice"])
+    assert [getattr(answer, "code", "") for answer in server.answers] == ["unavailable", ""]
+
+
+def test_the_lines_of_a_welcome_are_not_those_that_were_asked_for(server):
+    server.ask("join", room="kitchen")
+    server.ask("history")
+    server.welcome(5, room="kitchen")
+    assert server.event(1, history=True) == []
+    assert server.event(2, history=True) == []
+    assert texts(server.say(type="history", count=1)) == ["1"]
+    assert texts(server.answers[1].lines) == ["2"]
+    assert texts(server.event(3, history=True)) == ["3"]
+
+
+def test_old_lines_that_a_lost_connection_left_over_are_given(server):
+    server.ask("history")
+    server.event(9, history=True)
+    server.talk.end()
+    server.accept()
+    assert texts(server.welcome(10)) == ["9"]
+    assert server.read() == [{"type": "history"}]
+
+
 def test_answers_to_what_nobody_asks_are_passed_over(server):
     assert server.say(type="ack", ref="7", offset=11) == []
     assert server.say(type="pong") == []
@@ -78,8 +153,9 @@ def test_answers_to_what_nobody_asks_are_passed_over(server):
 
 @pytest.mark.parametrize("text", ["", " \t ", "\x07", "\u202e"])
 def test_a_line_in_which_there_is_nothing_to_see_is_not_sent(server, text):
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ChatError, match="empty") as refused:
         server.ask("say", text=text)
+    assert refused.value.code == "bad_request"
     server.ask("say", text="two\nlines \x1b[31mred")
     assert [line["text"] for line in server.read()] == ["two lines red"]
 

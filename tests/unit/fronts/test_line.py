@@ -124,12 +124,20 @@ def test_a_line_that_is_not_utf8_is_told_in_its_place():
     assert Client().sends(b"Ren\xe9\n").commands == [NOT_UTF8]
 
 
+@pytest.mark.parametrize("junk", [b"\xff\xfe\n", b"q\xff\n", b"\xff\xfe\xfd\n", b"\xff\xfd\r\n"])
+def test_a_line_that_is_almost_telnet_is_told_and_the_next_one_stands_alone(junk):
+    """The line front: bytes that are not UTF-8 are dropped to the line's end, their sender told."""
+    stream = junk + b"hi\n"
+    for cut in range(len(stream) + 1):
+        assert member().sends(stream[:cut], stream[cut:]).commands == [NOT_UTF8, Say("hi")]
+
+
 # Every split
 
 
 ends = [b"\r", b"\n", b"\r\n", b"\r\0"]
 words = [b"a", b" ", b"b " * 5, b"/who", b"{", b"\0", b"x" * (MAX - 1), b"x" * (MAX + 1)]
-characters = ["é".encode(), "🙂".encode(), b"\xc3", b"\xff\xff"]
+characters = ["é".encode(), "🙂".encode(), b"\xc3", b"\xff\xff", b"\xff", b"\xff\xfe"]
 negotiation = [NEGOTIATION, b"\xff\xfa\x1f\x00\n\xff\xff\xff\xf0"]
 streams = st.lists(st.sampled_from(ends + words + characters + negotiation), max_size=20)
 

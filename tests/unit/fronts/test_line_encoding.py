@@ -50,11 +50,14 @@ def test_a_room_reads_what_the_contract_says(event, others, own):
         (ev.Notice("no"), "* no\n"),
         (ev.Notice("one\n  two"), "* one\n*   two\n"),
         (ev.Summary(joined=31, left=12), "* 31 joined, 12 left\n"),
-        (ev.Summary(joined=31, left=0), "* 31 joined\n"),
-        (ev.Summary(joined=0, left=12), "* 12 left\n"),
+        (ev.Summary(joined=31, left=0), "* 31 joined, 0 left\n"),
+        (ev.Summary(joined=0, left=12), "* 0 joined, 12 left\n"),
         (ev.People("lobby", ["alice", "bob"]), "* 2 in lobby: alice, bob\n"),
-        (ev.People("den", []), "* 0 in den\n"),
-        (ev.RoomList([("lobby", 12), ("den", 1)]), "*    12 in lobby\n*     1 in den\n"),
+        (ev.People("den", []), "* nobody is in den\n"),
+        (
+            ev.RoomList([("lobby", 12), ("den", 1)]),
+            "* rooms, biggest first:\n*    12 in lobby\n*     1 in den\n",
+        ),
         (ev.History([]), "* nothing was said here\n"),
         (ev.Delivered("bob", "psst", 0, 3), "* to bob: psst\n"),
         (ev.Delivered("", "hi", 7, 3), ""),
@@ -80,7 +83,7 @@ HISTORY = ["* last 2 lines:", "* 23:59 alice: hi", "* 00:00 ** alice waves"]
     ("people", "names", "who"),
     [
         (1, ["bob"], "* you are alone here"),
-        (3, ["alice", "bob", "carol"], "* here now: alice, bob, carol"),
+        (3, ["alice", "bob", "carol"], "* 3 people are here: alice, bob, carol"),
         (900, [], "* 900 people are here"),
     ],
 )

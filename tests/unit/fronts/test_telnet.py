@@ -65,6 +65,30 @@ def test_a_command_is_taken_out_wherever_it_is_split(command):
     assert filtered(*(bytes([byte]) for byte in stream)) == b"alice\n"
 
 
+@pytest.mark.parametrize(
+    "junk",
+    [
+        IAC + b"\n",
+        IAC + b"\r\n",
+        IAC + b"a\n",
+        IAC + DONT + b"\n",
+        IAC + WILL + b"\r\n",
+        IAC + DONT + DO + b"\n",
+        IAC + DO + SE + b"\n",
+        IAC + SB + b"\n",
+        IAC + SB + DO + b"\n",
+        IAC + SB + TERMINAL_TYPE + IAC + b"\n",
+    ],
+)
+def test_what_only_starts_like_a_command_is_text_wherever_it_is_split(junk):
+    """The line front: bytes that are not UTF-8 are told, and no line swallows the next one."""
+    told = junk.replace(SB + TERMINAL_TYPE + IAC, b"")
+    stream = b"q" + junk + b"next\n"
+    for cut in range(len(stream) + 1):
+        assert filtered(stream[:cut], stream[cut:]) == b"q" + told + b"next\n"
+    assert filtered(*(bytes([byte]) for byte in stream)) == b"q" + told + b"next\n"
+
+
 def test_iac_iac_is_the_byte_255():
     """RFC 854: a data byte 255 is sent twice."""
     assert filtered(b"a" + IAC + IAC + b"b") == b"a\xffb"
@@ -117,3 +141,9 @@ def test_any_split_of_a_well_formed_stream_gives_the_text_by_the_book(stream, da
 def test_what_is_not_well_formed_gives_the_same_text_byte_by_byte(stream):
     """Promise 5, alone: no bytes break the filter."""
     assert filtered(*stream) == filtered(b"".join(stream))
+
+
+@given(st.lists(st.sampled_from([bytes([b]) for b in b"a\r\n\0\xff\xf0\xfb\xfe\xf1"])))
+def test_no_line_end_is_ever_eaten_but_in_a_subnegotiation(stream):
+    """The line front: a line is dropped to its end, and not further."""
+    assert filtered(*stream).count(b"\n") >= stream.count(b"\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent
@@ -16,6 +17,7 @@ from gateway.client import (
     Action,
     ChatError,
     Event,
+    History,
     Joined,
     Left,
     Message,
@@ -28,10 +30,11 @@ from gateway.client import (
     Rooms,
     Welcome,
 )
-from gateway.tools.chat.asks import Ask, Leave, Tell, said, understand
+from gateway.tools.chat.asks import Ask, Leave, Refuse, Tell, said, understand
 from gateway.tools.chat.look import Line, laid_out, lines_of, mentions, name_style
 from gateway.tools.chat.past import MOST_BYTES, history_path, open_history
 from gateway.tools.chat.people import Roster, Words
+from gateway.tools.chat.talk import Talk
 from gateway.tools.chat.words import plain, sentences
 
 AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -66,10 +69,13 @@ def text_of(line: Line) -> str:
         ("/history 5", Ask("history", {"count": 5})),
         ("/quit", Leave()),
         ("/QUIT", Leave()),
-        ("/me", Tell(("usage: /me TEXT",))),
-        ("/msg bob", Tell(("usage: /msg NAME TEXT",))),
-        ("/history x", Tell(("usage: /history [N]",))),
-        ("/wo", Tell(("unknown command: /wo, did you mean /who?",))),
+        ("/me", Refuse("usage: /me TEXT")),
+        ("/msg bob", Refuse("usage: /msg NAME TEXT")),
+        ("/history x", Refuse("usage: /history [N]")),
+        ("/history 0", Refuse("usage: /history [N]")),
+        ("/history 0000000", Refuse("usage: /history [N]")),
+        ("/wo", Refuse("unknown command: /wo, did you mean /who?")),
+        ("/exit", Refuse("unknown command: /exit, did you mean /quit?")),
         ("", None),
         ("  \x07", None),
         ("red \x1b[31malert", Ask("say", {"text": "red alert"})),
@@ -112,12 +118,21 @@ def test_the_words_are_those_of_the_line_front():
     ]:
         assert plain(what) == [line]
     assert plain(Ack("1", 1, "say", "hi")) == []
+    assert plain(event(Renamed, to="me"), "me") == ["* you are now known as me"]
 
 
 def test_answers_are_sentences():
     assert sentences(People("lobby", ("a", "b"))) == ["2 in lobby: a, b"]
+    assert sentences(People("den", ())) == ["nobody is in den"]
     counts = (RoomCount("lobby", 12), RoomCount("kitchen", 3))
-    assert sentences(Rooms(counts)) == ["people and rooms:", "12  lobby", " 3  kitchen"]
+    assert sentences(Rooms(counts)) == [
+        "rooms, biggest first:",
+        "   12 in lobby",
+        "    3 in kitchen",
+    ]
+    old = (event(Message, text="hi", history=True), event(Action, text="waves", history=True))
+    assert sentences(History(2, old)) == ["last 2 lines:", "03:04 bob: hi", "03:04 ** bob waves"]
+    assert sentences(History(0)) == ["nothing was said here"]
     assert sentences(ChatError("absent", "bob is not here")) == ["bob is not here"]
 
 
@@ -139,7 +154,8 @@ def test_answers_are_sentences():
 def test_nothing_that_others_send_acts_on_the_terminal(what):
     """DESIGN 4: escape sequences and bidirectional overrides never reach a terminal."""
     shown = [text_of(line) for line in lines_of(what, "me")] + plain(what)
-    answers = [People(EVIL, (EVIL,)), Rooms((RoomCount(EVIL, 1),)), ChatError("x", EVIL)]
+    old = History(1, (event(Message, EVIL, text=EVIL, history=True),))
+    answers = [old, People(EVIL, (EVIL,)), Rooms((RoomCount(EVIL, 1),)), ChatError("x", EVIL)]
     shown += [line for answer in answers for line in sentences(answer)]
     assert shown
     for line in shown:
@@ -216,6 +232,25 @@ def test_on_a_very_narrow_screen_the_terminal_breaks_lines():
     assert laid_out(line, 30)[-1] == ("", "hi there")
 
 
+@pytest.mark.parametrize(
+    ("round_trip_s", "no_answer_s", "status"),
+    [
+        (None, 0.0, "connected"),
+        (0.0042, 0.0, "connected, 4 ms"),
+        (0.00001, 0.0, "connected, 1 ms"),
+        (0.0042, 7.4, "no answer for 7 s"),
+    ],
+)
+def test_the_status_tells_how_the_connection_is(round_trip_s, no_answer_s, status):
+    """Issue 5: connection state and round trip."""
+    here = {"room": "lobby", "name": "alice", "connected": True}
+    chat = SimpleNamespace(**here, round_trip_s=round_trip_s, no_answer_s=no_answer_s)
+    talk = Talk(lambda _: None, lambda _: None, lambda: None)
+    talk.chat = chat
+    talk.roster.hear(Welcome("alice", "lobby", 1, "e", 3))
+    assert talk.status == f"lobby · 3 people · alice · {status}"
+
+
 # Who is here, and completion
 
 
@@ -250,6 +285,17 @@ def test_names_commands_and_rooms_are_completed():
     assert completed(roster, "/join k") == ["/join kitchen"]
     assert completed(roster, "/help n") == ["/help nick"]
     assert completed(roster, "zzz") == []
+
+
+def test_nobody_is_offered_oneself_to_whisper_to_nor_a_name_that_is_taken():
+    roster = Roster()
+    roster.hear(Welcome("alice", "lobby", 1, "e", 2))
+    roster.told(People("lobby", ("alice", "amy")))
+    assert completed(roster, "/msg a") == ["/msg amy "]
+    assert completed(roster, "/nick a") == []
+    roster.hear(event(Renamed, "alice", to="ann"))
+    assert completed(roster, "/msg a") == ["/msg amy "]
+    assert completed(roster, "a") == ["ann: ", "amy: "]
 
 
 # What was typed before

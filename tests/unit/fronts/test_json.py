@@ -1,0 +1,238 @@
+"""What programs say: the front and ``schema.json`` must agree about every line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.chat import commands as do
+from gateway.chat import events as ev
+from gateway.fronts.json import JsonFront, line_limit
+from gateway.fronts.json_encoding import JSON
+from tests.unit.fronts.schema import SCHEMA, in_schema
+
+MAX = 64
+NEWEST_REF = 2**63 - 1
+BAD_REF = do.Problem(f"ref is not a decimal number from 1 to {NEWEST_REF}", "bad_request")
+SECRET = "0123456789abcdefghijkl"
+
+
+def front(*, naming: bool = False) -> JsonFront:
+    front = JsonFront(max_line_bytes=MAX)
+    front.naming = naming
+    return front
+
+
+def asked(*lines: bytes, naming: bool = False) -> list[do.Command]:
+    """What a program wants that sends these lines."""
+    program, found = front(naming=naming), []
+    for line in lines:
+        program.feed(line + b"\n")
+        while (command := program.next()) is not None:
+            found.append(command)
+    return found
+
+
+def ask(naming: bool = False, **members: Any) -> do.Command:
+    """The command of one line."""
+    (command,) = asked(json.dumps(members).encode(), naming=naming)
+    return command
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ({"type": "say", "text": "hi"}, do.Say("hi")),
+        ({"type": "say", "text": "hi", "ref": "7"}, do.Say("hi", 7)),
+        ({"type": "say", "text": "hi", "ref": 7}, do.Say("hi", 7)),
+        ({"type": "say", "text": "/quit", "mood": "sunny"}, do.Say("/quit")),
+        ({"type": "say", "text": "two\nlines \x1b[31mred \u202e"}, do.Say("two lines red")),
+        ({"type": "me", "text": "waves", "ref": "8"}, do.Me("waves", 8)),
+        ({"type": "msg", "to": "bob", "text": "psst", "ref": "9"}, do.Msg("bob", "psst", 9)),
+        ({"type": "join", "room": "den"}, do.Join("den")),
+        ({"type": "leave"}, do.Leave()),
+        ({"type": "nick", "name": "ann"}, do.Nick("ann")),
+        ({"type": "who"}, do.Who()),
+        ({"type": "who", "room": "den"}, do.Who("den")),
+        ({"type": "rooms"}, do.Rooms()),
+        ({"type": "history"}, do.History()),
+        ({"type": "history", "count": 5}, do.History("5")),
+        ({"type": "ping"}, do.Ping()),
+        ({"type": "quit"}, do.Quit()),
+    ],
+)
+def test_every_request_is_understood(line, command):
+    """DESIGN 4, the JSON front's table."""
+    assert in_schema("client", line)
+    assert ask(**line) == command
+
+
+def test_each_type_of_the_schema_is_understood():
+    types = {
+        each["properties"]["type"]["const"]
+        for each in (
+            SCHEMA["$defs"][ref["$ref"].rpartition("/")[2]]
+            for ref in SCHEMA["$defs"]["client"]["anyOf"]
+        )
+        if "const" in each["properties"]["type"]
+    }
+    members = {"text": "hi", "to": "bob", "room": "den", "name": "ann"}
+    assert len(types) == 11
+    for type in types:
+        assert not isinstance(ask(type=type, **members), do.Problem)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "ref"),
+    [
+        (b"{", "bad_json", 0),
+        (b"hello", "bad_json", 0),
+        (b'{"type":"say","text":"\xff","ref":"7"}', "bad_json", 7),
+        (b'{"type":"say","text":"\\ud800","ref":"7"}', "bad_json", 7),
+        (b'{"type":"say","text":"hi","ref":"7"', "bad_json", 0),
+        (b'{"type":"say","text":"hi","deep":' + b"[" * 1100, "bad_json", 0),
+        (b"7", "bad_request", 0),
+        (b"[]", "bad_request", 0),
+        (b"{}", "bad_request", 0),
+        (b'{"ref":"7"}', "bad_request", 7),
+        (b'{"type":"say"}', "bad_request", 0),
+        (b'{"type":"say","ref":"7"}', "bad_request", 7),
+        (b'{"type":"say","text":7,"ref":7}', "bad_request", 7),
+        (b'{"type":"say","text":" \\u0007 ","ref":"7"}', "bad_request", 7),
+        (b'{"type":"msg","text":"hi","ref":"7"}', "bad_request", 7),
+        (b'{"type":"history","count":"5"}', "bad_request", 0),
+        (b'{"type":"dance"}', "unknown_type", 0),
+        (b'{"type":"dance","ref":"7"}', "unknown_type", 7),
+        (b'{"type":"dance","ref":["7"]}', "unknown_type", 0),
+        (b'{"type":"say","text":"' + b"x" * (MAX + 1) + b'","ref":"7"}', "too_long", 7),
+        (b'{"type":"say","ref":"7","text":"' + b"x" * line_limit(MAX) + b'"}', "too_long", 0),
+    ],
+)
+def test_what_can_not_be_done_is_told_with_its_code_and_its_ref(line, code, ref):
+    """The JSON front: ``error`` with a stable code, and the ref of the line that it is about."""
+    (problem, after) = asked(line, b'{"type":"ping"}')
+    assert isinstance(problem, do.Problem)
+    assert (problem.code, problem.ref) == (code, ref)
+    assert after == do.Ping()
+
+
+REFS = [1, 7, 10, 2**53 + 1, 1_767_323_045_678_901_234, NEWEST_REF]
+NO_REFS: list[object] = [
+    *(0, -1, 7.0, 7.5, NEWEST_REF + 1, 10**19, 10**30, True, None, [], {}),
+    *("", "0", "07", "+7", "-7", "7 ", "7.0", "1e3", "٧", "seven", "0x7"),
+    *(str(NEWEST_REF + 1), str(10**19), "9" * 900),
+]
+
+
+@pytest.mark.parametrize("ref", REFS)
+def test_a_ref_is_any_decimal_that_63_bits_hold_and_comes_back_as_it_was(ref):
+    """The JSON front: ``ref`` is decimal and growing; a clock's nanoseconds do."""
+    for written in (ref, str(ref)):
+        line = {"type": "say", "text": "hi", "ref": written}
+        assert in_schema("client", line)
+        assert ask(**line) == do.Say("hi", ref)
+    ack = json.loads(JSON.encode(ev.Delivered("", "hi", ref, 42)))
+    assert in_schema("ack", ack)
+    assert ack["ref"] == str(ref)
+
+
+@pytest.mark.parametrize("ref", NO_REFS, ids=lambda ref: repr(ref)[:30])
+def test_any_other_ref_is_refused_by_the_schema_and_the_server_alike(ref):
+    line = {"type": "say", "text": "hi", "ref": ref}
+    # To JSON Schema 7.0 is an integer.
+    assert ref == 7.0 or not in_schema("client", line)
+    problem = ask(**line)
+    assert isinstance(problem, do.Problem)
+    assert (problem.code, problem.ref) == ("bad_request", 0)
+    if isinstance(ref, str):
+        assert problem == BAD_REF
+
+
+@given(st.text("0123456789", max_size=21) | st.integers(0, 2**65).map(str))
+def test_the_pattern_of_the_schema_is_the_rule_of_the_server(ref):
+    line = {"type": "say", "text": "hi", "ref": ref}
+    assert in_schema("client", line) is isinstance(ask(**line), do.Say)
+
+
+# How long a line may be
+
+
+def test_a_line_of_exactly_the_limit_is_taken_and_one_byte_more_is_not():
+    """The JSON front: a line may be ``4 × --max-line + 1024`` bytes."""
+    assert line_limit(4096) == 4 * 4096 + 1024
+    line = b'{"type":"ping"}'
+    fits = line + b" " * (line_limit(MAX) - len(line))
+    too_long = do.Problem("the line is too long", "too_long")
+    assert asked(fits) == [do.Ping()]
+    assert asked(fits + b"\r") == [do.Ping()]
+    assert asked(fits + b" ", line) == [too_long, do.Ping()]
+
+
+@pytest.mark.parametrize("character", ["x", "é", "🙂"])
+def test_a_text_may_be_as_long_as_a_line_of_people_however_it_is_written(character):
+    text = character * (MAX // len(character.encode()))
+    for ascii_only in (True, False):
+        line = {"type": "say", "text": text, "ref": NEWEST_REF}
+        (said,) = asked(json.dumps(line, ensure_ascii=ascii_only).encode())
+        assert said == do.Say(text, NEWEST_REF)
+    assert ask(type="say", text=text + "x", ref=7) == do.Problem(
+        "text is over 64 bytes", "too_long", 7
+    )
+
+
+def test_blank_lines_are_passed_over_and_the_last_unended_one_counts():
+    program = front()
+    program.feed(b'\n  \r\n\t\n{"type":"ping"}\r\n{"type":"quit"}')
+    assert (program.next(), program.next()) == (do.Ping(), None)
+    program.eof()
+    assert (program.next(), program.next()) == (do.Quit(), None)
+
+
+# The first line
+
+
+@pytest.mark.parametrize(
+    ("line", "hello"),
+    [
+        ({"name": "bot"}, do.Hello("bot", "")),
+        ({"type": "hello", "name": "bot", "room": "den"}, do.Hello("bot", "den")),
+        ({"type": "say", "name": "bot"}, do.Hello("bot", "")),
+        ({"name": "\x1b[31mbot"}, do.Hello("bot", "")),
+        (
+            {"name": "bot", "session": SECRET, "epoch": "e1", "after": 0},
+            do.Hello("bot", "", SECRET, "e1", 0),
+        ),
+        ({"name": "bot", "session": "x" * 256}, do.Hello("bot", "", "x" * 256)),
+    ],
+)
+def test_the_first_line_says_who_comes_and_since_when(line, hello):
+    """The JSON front's first line; a ``type`` in it is not looked at."""
+    assert in_schema("hello", line)
+    assert ask(naming=True, **line) == hello
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b'{"name"', "bad_json"),
+        (b'{"room":"lobby"}', "bad_request"),
+        (b'{"type":"say","text":"hi"}', "bad_request"),
+        (b'{"name":7}', "bad_request"),
+        (b'{"name":"bot","session":"' + b"x" * 21 + b'"}', "bad_request"),
+        (b'{"name":"bot","session":"' + b"x" * 257 + b'"}', "bad_request"),
+        (b'{"name":"bot","after":-1}', "bad_request"),
+        (b'{"name":"bot","after":"41"}', "bad_request"),
+        (b'{"name":"' + b"x" * line_limit(MAX) + b'"}', "too_long"),
+    ],
+)
+def test_a_first_line_that_is_none_is_told_and_not_asked_again(line, code):
+    (problem,) = asked(line, naming=True)
+    assert isinstance(problem, do.Problem)
+    assert problem.code == code
+    assert not JsonFront.asks_again
+    if code == "bad_request":
+        assert not in_schema("hello", json.loads(line))
