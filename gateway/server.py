@@ -22,6 +22,7 @@ from gateway.broker.reaper import Reaper
 from gateway.broker.registry import Registry
 from gateway.broker.subscriber import Subscriber, database
 from gateway.chat.events import GatewayId
+from gateway.chat.reasons import CloseReason
 from gateway.config import Config, SettingsError
 from gateway.drain import drain
 from gateway.fronts.line import LineFront
@@ -280,7 +281,8 @@ class Gateway:
         await asyncio.sleep(self._config.drain_delay)
         self._listener.stop()
         drained = await self._drain()
-        log.info("stopped", gateway=self.id, drained=drained)
+        unflushed = self._host.closes.get(CloseReason.UNFLUSHED, 0)
+        log.info("stopped", gateway=self.id, drained=drained, unflushed=unflushed)
         return 0 if drained else 1
 
     def _adopter(self, adopt_fd: int | None, stop: asyncio.Event) -> Adopter | None:
