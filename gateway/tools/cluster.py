@@ -35,7 +35,7 @@ from gateway.tools.balancer import FLAGS, Balancer, BalancerError
 BACKOFF_S, BACKOFF_MAX_S = 0.2, 10.0
 STEADY_S = 10.0  # what ran this long has recovered
 KILL_AFTER_S = Config().drain_timeout + 5.0
-LOGGED_ALWAYS = {"time", "level", "event"}
+LOGGED_ALWAYS = {"time", "level", "event", "gateway"}
 
 
 class ClusterError(Exception):
