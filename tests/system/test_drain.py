@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 
+import pytest
 from operators import Operator
 from people import PROMPT, Person
 from processes import fault_lasts
@@ -32,12 +34,50 @@ async def test_during_the_delay_it_is_not_ready_and_takes_everybody(start_cluste
 
 
 async def test_a_second_signal_during_the_delay_ends_it_at_once(start_cluster):
+    """DESIGN 4, exit codes: it did not drain."""
     cluster = await start_cluster(1, "--drain-delay", "60")
     await cluster.join("alice")
     cluster.gateways[0].terminate()
     await cluster.people[0].barrier()
     cluster.gateways[0].terminate()
-    assert await cluster.gateways[0].ended(within_s=5) != 0
+    assert await cluster.gateways[0].ended(within_s=5) == 1
+
+
+async def test_two_signals_at_once_are_two(start_cluster):
+    cluster = await start_cluster(1, "--drain-delay", "60")
+    gateway = cluster.gateways[0]
+    gateway.stop()
+    gateway.send(signal.SIGINT)
+    gateway.send(signal.SIGTERM)
+    gateway.cont()
+    assert await gateway.ended(within_s=5) == 1
+
+
+async def test_what_has_drained_is_gone_from_redis_at_once(start_cluster):
+    """The others need not wait for its lease to run out."""
+    cluster = await start_cluster(2)
+    gateway = cluster.gateways[0]
+    await cluster.join("alice", "bob")
+    gateway.terminate()
+    assert await gateway.ended() == 0
+    (other,) = {entry["gateway"] for entry in cluster.gateways[1].log}
+    assert cluster.redis.cli("hkeys", "chat:{registry}:gateways") == [other]
+    assert cluster.redis.cli("zrange", "chat:{registry}:beats", 0, -1) == [other]
+
+
+async def test_after_the_delay_nobody_is_taken_and_it_ends_within_its_time(start_cluster):
+    cluster = await start_cluster(1, "--drain-delay", "1", "--drain-timeout", "4")
+    gateway = cluster.gateways[0]
+    strangers = [await cluster.newcomer() for _ in range(50)]
+    begun_at = time.monotonic()
+    gateway.terminate()
+    await strangers[0].until(lambda: any(s.hung_up for s in strangers), 10, "the first end")
+    assert time.monotonic() - begun_at >= 1
+    with pytest.raises(ConnectionRefusedError):
+        await Person.dial(gateway.port)
+    assert gateway.running
+    assert await gateway.ended() == 0
+    assert time.monotonic() - begun_at < 1 + 4
 
 
 async def test_who_reconnects_at_once_is_not_refused_by_an_own_ghost(start_cluster):
