@@ -137,8 +137,10 @@ class Listener:
         """Take a connected socket, or refuse it with one line."""
         sock.setblocking(False)
         if self.full:
-            self.refused[Refusal.FULL] += 1
             with sock, contextlib.suppress(OSError):
+                host, port = sock.getpeername()[:2]
+                full = _Refused(Refusal.FULL, f"{self._connections} connections")
+                self._refuse(full, str(Source.at(host, port)))
                 if not self._certificate:
                     sock.send(_FULL)
                 sock.shutdown(socket.SHUT_WR)

@@ -186,7 +186,7 @@ async def test_refusals_are_counted_each_and_logged_once_in_a_while(door, caplog
     assert len(caplog.records) == 1
 
 
-async def test_more_than_allowed_are_told_so(door):
+async def test_more_than_allowed_are_told_so(door, caplog):
     here = door(max_connections=1, proxy_protocol=True)
     first, second = door.client(here), door.client(here)
     first.sendall(HEADER)
@@ -195,6 +195,10 @@ async def test_more_than_allowed_are_told_so(door):
     assert here.listener.full
     await here.until(lambda: here.refused() == {Refusal.FULL: 1}, "refused")
     assert (await heard(second, 100)).startswith(b"* this gateway is full")
+    (record,) = caplog.records
+    assert record.fields["reason"] == "full"
+    assert record.fields["peer"] == address_of(second)
+    assert record.fields["error"] == "1 connections"
 
 
 async def test_networks_that_are_none_are_a_bad_setting(door):
@@ -254,7 +258,8 @@ async def test_what_a_tls_client_said_before_its_end_counts(door, certificate, c
     assert guest.reason is CloseReason.HUNG_UP
     assert here.listener.connections == 0
     assert here.listener.ended_received_bytes == 6
-    assert caplog.records == []
+    # asyncio's debug mode remarks on a busy machine.
+    assert [text for text in caplog.messages if "took" not in text] == []
 
 
 async def test_older_tls_is_refused(door, certificate):
