@@ -175,7 +175,7 @@ class Gateway:
             self._reaper,
             Answers(config, self._rooms, self._publisher, self._registry, self._inquiries),
         )
-        self._listener = Listener(config, self._adopt, self._certificate)
+        self._listener = Listener(config, self._adopt, certificate)
         self._clock = RedisClock(self._client)
         self._systemd = Systemd()
         self._pulse = Pulse(self._systemd)
@@ -205,6 +205,8 @@ class Gateway:
 
     async def run(self, bound: socket.socket, adopt_fd: int | None, stop: asyncio.Event) -> int:
         """Serve until ``stop``, then drain.  Returns the exit code."""
+        self._vitals.address = address_of(bound)
+        self._systemd.doing("waiting for Redis")
         if not await self._redis_is_there(stop):
             return 0
         self._subscriber.subscribe([self._own_channel])
@@ -342,6 +344,7 @@ class Gateway:
     def _redis_ready(self) -> None:
         self._host.ready = True
         if self._is_ready.is_set():
+            self._systemd.doing("ready")
             log.info(
                 "redis back",
                 away_s=round(asyncio.get_running_loop().time() - self._away_since, 1),
@@ -353,6 +356,7 @@ class Gateway:
         self._host.redis_away()
         self._away_since = asyncio.get_running_loop().time()
         self._replayed = self._rooms.counts.filled
+        self._systemd.doing("waiting for Redis")
         log.warning("redis away", error=error)
 
 
