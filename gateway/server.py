@@ -344,7 +344,7 @@ class Gateway:
     def _redis_ready(self) -> None:
         self._host.ready = True
         if self._is_ready.is_set():
-            self._systemd.doing("ready")
+            self._systemd.doing("draining" if self._vitals.draining else "ready")
             log.info(
                 "redis back",
                 away_s=round(asyncio.get_running_loop().time() - self._away_since, 1),

@@ -246,6 +246,33 @@ async def test_who_gave_a_name_is_not_told_that_none_was_given(start_cluster):
     assert "* no name was given in time, goodbye" not in bob.lines
 
 
+async def test_systemctl_status_shows_what_a_gateway_waits_for(processes_end, tmp_path):
+    """``Type=notify``: started means ready, and until then it says why it is not."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+
+        async def told() -> str:
+            text = await asyncio.get_running_loop().sock_recv(systemd, 4096)
+            return text.decode().replace("\n", " ")
+
+        redis = RealRedis()
+        gateway = GatewayProcess()
+        gateway.environment["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        gateway.launch(redis.url)
+        async with asyncio.timeout(60):
+            assert await told() == "STATUS=waiting for Redis"
+            await redis.start()
+            assert await told() == "READY=1 STATUS=ready"
+            redis.stop()
+            assert await told() == "STATUS=waiting for Redis"
+            redis.cont()
+            assert await told() == "STATUS=ready"
+            gateway.terminate()
+            assert await told() == "STOPPING=1 STATUS=draining"
+        assert await gateway.ended() == 0
+
+
 async def test_the_port_is_free_again_after_the_end(start_cluster):
     cluster = await start_cluster(1)
     await cluster.join("alice")
