@@ -25,7 +25,7 @@ class SecureConnection(Connection):
     the receiver the connection is over when it closes: until then the peer just hung up.
     """
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_done", "_kept")
 
     _LOOK_S = 1.0
     """Peers answer a close_notify by themselves.  A look sees what is in the kernel, but not
@@ -37,6 +37,7 @@ class SecureConnection(Connection):
         # No byte may go past the encryption, straight into the socket.
         super().__init__(sendq_bytes=sendq_bytes, sock=None, door=door)
         self._kept = bytearray()
+        self._done = False  # the peer, which the receiver may not know yet
 
     def _set_limits(self, transport: asyncio.Transport) -> None:
         # Here the loop pauses AT its limit: at 0 it would pause with nothing to write.
@@ -74,20 +75,21 @@ class SecureConnection(Connection):
             asyncio.get_running_loop().call_soon(self._hand_on)
 
     def eof_received(self) -> bool:
-        # Both directions end; connection_lost comes next.
-        return False
+        self._done = True
+        self._tell_of_the_end()
+        return False  # connection_lost comes when what is queued is sent
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.reason is not None:
             super().connection_lost(error)
             return
         self._lost()
-        if not self._kept:
-            self._tell_of_the_end()
+        self._done = True
+        self._tell_of_the_end()
 
     def _tell_of_the_end(self) -> None:
-        """Once, when the connection is lost and all that came is handed on."""
-        if self._transport is None and self.reason is None and not self._ended:
+        """Once, when the peer is done and all that came is handed on."""
+        if self._done and not self._kept and self.reason is None and not self._ended:
             self._ended = True
             self.receiver.hung_up()
 

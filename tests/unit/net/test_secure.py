@@ -146,10 +146,14 @@ async def test_who_reads_late_stalls_until_it_has_read(line):
         await line.until(lambda: line.connection.stalled_since is None, "flushed")
 
 
-def close_notify(client):
-    client.settimeout(0.5)
+def notify(client):
+    client.settimeout(0.2)
     with contextlib.suppress(OSError, ValueError):
         client.unwrap()
+
+
+def close_notify(client):
+    notify(client)
     client.close()
 
 
@@ -211,6 +215,17 @@ async def test_an_end_is_told_also_while_it_is_held(line, end):
     await asyncio.sleep(0)
     await line.over()
     assert line.receiver.told == ["hung up", CloseReason.HUNG_UP]
+
+
+@on_uvloop
+async def test_who_ends_and_does_not_read_has_ended_all_the_same(line):
+    """What is queued for it must not keep its session here."""
+    line.connection.send(LINES * 12)
+    await asyncio.to_thread(notify, line.client)
+    await line.until(lambda: line.receiver.told, "told")
+    line.connection.close(CloseReason.HUNG_UP, timeout_s=0.1)
+    await line.until(lambda: len(line.receiver.told) == 2, "over")
+    assert line.receiver.told == ["hung up", CloseReason.UNFLUSHED]
 
 
 @on_uvloop
