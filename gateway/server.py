@@ -122,7 +122,7 @@ class Gateway:
     def __init__(self, config: Config, id: GatewayId, certificate: Certificate | None) -> None:
         self.id = id
         self._config = config
-        self._certificate = certificate
+        self.certificate = certificate
         self._client = calls.connect(config)
         self._keys = keys = Keys(config.namespace, database(config))
         self._own_channel = keys.probes(self.id)
@@ -175,7 +175,7 @@ class Gateway:
             self._reaper,
             Answers(config, self._rooms, self._publisher, self._registry, self._inquiries),
         )
-        self._listener = Listener(config, self._adopt, certificate)
+        self._listener = Listener(config, self._adopt, self.certificate)
         self._clock = RedisClock(self._client)
         self._systemd = Systemd()
         self._pulse = Pulse(self._systemd)
@@ -187,7 +187,7 @@ class Gateway:
             self._subscriber,
             self._presence,
             self._listener,
-            self._certificate,
+            self.certificate,
             self._clock,
             self._pulse,
         )
@@ -262,8 +262,8 @@ class Gateway:
 
     def reload(self) -> None:
         """Read the certificate again, if there is one."""
-        if self._certificate:
-            self._certificate.reload()
+        if self.certificate:
+            self.certificate.reload()
 
     async def close(self) -> None:
         """Let go of everybody outside."""
