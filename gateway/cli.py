@@ -8,16 +8,16 @@ so that ``--help`` is quick.
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import urlsplit
 
 import click
 
-from gateway import __version__
+from gateway import __version__, redis_url
 from gateway.config import FLAGS, Config, SettingsError
 from gateway.ops import logs
 from gateway.tools.bench.options import bench
@@ -61,38 +61,27 @@ def _bounds(least: float | None, most: float | None) -> str:
 
 def _redis_url(ctx: click.Context, param: click.Parameter, url: str | None) -> str | None:
     """The URL, if redis-py can use it.  What is wrong with one is told without showing it."""
-    if url and (problem := _problem_of_redis_url(url)):
+    if url and (problem := redis_url.problem_of(url)):
         raise click.BadParameter(problem, ctx, param)
     return url
 
 
-def _problem_of_redis_url(url: str) -> str:
-    """What is wrong with ``url``, without a word of it; '' if nothing is."""
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        return "not a redis://, rediss:// or unix:// URL"
-    try:
-        parts = urlsplit(url)
-        # Reading the port checks it.
-        no_port = parts.port is None
-    except ValueError:
-        return "no host and port to be read in it; in a password / ? # [ ] must be %-encoded"
-    if parts.scheme == "unix":
-        if parts.hostname or not no_port or not parts.path.strip("/"):
-            return "a unix:// URL is unix:// and the socket's absolute path"
-    elif not re.fullmatch(r"(/[0-9]*)?", parts.path):
-        # redis-py would silently use database 0.
-        return "what follows the host and port is not a database number"
+def _hide_password(url: str) -> None:
+    """A password on the command line is warned of, and taken from there into the environment.
 
-    from redis import asyncio as redis
-    from redis.exceptions import RedisError
-
-    try:
-        # Nothing connects: this only finds out whether the query can be used.
-        pool: Any = redis.ConnectionPool.from_url(url)
-        pool.make_connection()
-    except (ValueError, TypeError, RedisError):
-        return "what follows the ? is not understood"
-    return ""
+    This process begins anew for that, and keeps its id and what it inherited: no
+    system lets a program change what others read of its command line.
+    """
+    if not redis_url.has_password(url):
+        return
+    command = redis_url.without_flag(redis_url.command_line(), url)
+    if command:
+        logs.get_logger(__name__).warning(
+            "a password was on the command line, where others can read it: "
+            "use GATEWAY_REDIS_URL or --redis-password-file"
+        )
+        os.environ[redis_url.VARIABLE] = url
+        os.execv(sys.executable, command)
 
 
 class _Option(click.Option):
@@ -193,6 +182,7 @@ def serve(adopt_fd: int | None, **settings: Any) -> int:
 
     config = Config(**settings)
     logs.setup(config.log_format)
+    _hide_password(config.redis_url)
     return _run(serve_gateway(config, adopt_fd=adopt_fd))
 
 
@@ -235,6 +225,7 @@ def cluster(
     if port + gateways > 65535:
         raise click.UsageError(f"--port: no room for {gateways} gateways after {port}", ctx)
     logs.setup("text")
+    _hide_password(redis_url)
     return _run(
         run_cluster(gateways=gateways, host=host, port=port, redis_url=redis_url, balancer=balancer)
     )
@@ -255,6 +246,7 @@ def status(redis_url: str, redis_password_file: str, as_json: bool) -> int:
     from gateway.tools.status import run_status
 
     logs.setup("text")
+    _hide_password(redis_url)
     config = Config(redis_url=redis_url, redis_password_file=redis_password_file)
     return _run(run_status(config, as_json=as_json))
 

@@ -23,23 +23,24 @@ async def drain(host: Host, *, within_s: float) -> None:
 
     The others must not be stormed by those who reconnect: so seats end in random order,
     each at a random moment of its turn, about a hundred a second, but in half of
-    ``within_s`` at most.  After three quarters of it what is open is closed as it is.
+    ``within_s`` at most.  After three quarters of it what is open is closed as it is, and an
+    eighth later what somebody has not taken yet is dropped.
     """
     loop = asyncio.get_running_loop()
     begun_at = loop.time()
     seats = list(host.seats)
     random.shuffle(seats)
     turn_s = min(1 / _SEATS_PER_S, within_s / 2 / max(len(seats), 1))
-    close_timeout_s = min(host.config.close_timeout_s, within_s / 8)
+    close_by = begun_at + within_s * 7 / 8
     for place, seat in enumerate(seats):
         await asyncio.sleep(begun_at + turn_s * (place + random.random()) - loop.time())
-        _Farewell(host, seat, close_timeout_s).begin()
+        _Farewell(host, seat, close_by).begin()
     try:
         async with asyncio.timeout_at(begun_at + within_s * 3 / 4):
             await host.emptied()
     except TimeoutError:
         for seat in list(host.seats):
-            seat.close(CloseReason.DRAINED, timeout_s=close_timeout_s)
+            seat.close(CloseReason.DRAINED, timeout_s=close_by - loop.time())
         await host.emptied()
 
 
@@ -50,14 +51,18 @@ class _Farewell:
     name is free: so who reconnects at once is not refused for an own ghost.
     """
 
-    def __init__(self, host: Host, seat: Seat, close_timeout_s: float) -> None:
+    def __init__(self, host: Host, seat: Seat, close_by: float) -> None:
         self._host = host
         self._seat = seat
         self._room = seat.session.room
         self._session = seat.session.id
-        self._close_timeout_s = close_timeout_s
+        self._close_by = close_by
         self._heard_all = False
         self._freed = False
+
+    @property
+    def _close_timeout_s(self) -> float:
+        return self._close_by - asyncio.get_running_loop().time()
 
     def begin(self) -> None:
         seat = self._seat

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import secrets
 import socket
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from gateway.broker.reaper import Reaper
 from gateway.broker.registry import Registry
 from gateway.broker.subscriber import Subscriber, database
 from gateway.chat.events import GatewayId
+from gateway.chat.reasons import CloseReason
 from gateway.config import Config, SettingsError
 from gateway.drain import drain
 from gateway.fronts.line import LineFront
@@ -31,7 +33,9 @@ from gateway.inquiries import Inquiries
 from gateway.net.connection import Connection
 from gateway.net.handoff import Adopter
 from gateway.net.listener import Listener, address_of, bind
+from gateway.net.proxy_protocol import TrustedProxies
 from gateway.net.tls import Certificate
+from gateway.ops import logs
 from gateway.ops.admin import Admin, health, readiness
 from gateway.ops.logs import get_logger
 from gateway.ops.metrics import Metrics
@@ -42,6 +46,8 @@ from gateway.signals import on_hang_up, stop_on_signals
 from gateway.vitals import Parts, Vitals
 
 log = get_logger(__name__)
+
+_CANCEL_AGAIN_S = 0.1
 
 
 async def serve(config: Config, *, adopt_fd: int | None = None) -> int:
@@ -54,7 +60,10 @@ async def serve(config: Config, *, adopt_fd: int | None = None) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
+    gateway_id = GatewayId(secrets.token_hex(4))
+    logs.bind(gateway=gateway_id)
     stop = stop_on_signals()
+    certificate = _checked(config)
     bound, admin_bound = _bind(config.host, config.port), None
     if bound and config.admin_port is not None:
         admin_bound = _bind(config.admin_host, config.admin_port)
@@ -73,13 +82,13 @@ async def serve(config: Config, *, adopt_fd: int | None = None) -> int:
                 return 1
             stack.push_async_callback(embedded.stop)
             keeping = asyncio.create_task(embedded.keep_forever(lambda said: log.warning(said)))
-            stack.push_async_callback(_cancelled, keeping)
+            stack.push_async_callback(_end, keeping)
             log.info(
                 "alone: no --redis-url, so an embedded server was started", redis_url=embedded.url
             )
             config = replace(config, redis_url=embedded.url, redis_password_file="")
-        gateway = Gateway(config)
-        on_hang_up(gateway.reload, stop, reloads=gateway.certificate is not None)
+        gateway = Gateway(config, gateway_id, certificate)
+        on_hang_up(gateway.reload, stop, reloads=certificate is not None)
         try:
             if admin_bound and not await gateway.open_admin(admin_bound):
                 return 1
@@ -88,10 +97,15 @@ async def serve(config: Config, *, adopt_fd: int | None = None) -> int:
             await gateway.close()
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    """End a task, and see that it ended."""
-    task.cancel()
-    await asyncio.wait((task,))
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks, and see that they end."""
+    running: Collection[asyncio.Task[None]] = tasks
+    while running:
+        for task in running:
+            task.cancel()
+        # Once is not enough: redis-py waits with asyncio.wait_for, which forgets that it was
+        # cancelled if what it waits for has just come (Python 3.11, python/cpython#86296).
+        _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_S)
 
 
 def _bind(host: str, port: int) -> socket.socket | None:
@@ -105,10 +119,10 @@ def _bind(host: str, port: int) -> socket.socket | None:
 class Gateway:
     """Everything that one gateway consists of, wired together."""
 
-    def __init__(self, config: Config) -> None:
-        self.id = GatewayId(secrets.token_hex(4))
+    def __init__(self, config: Config, id: GatewayId, certificate: Certificate | None) -> None:
+        self.id = id
         self._config = config
-        self.certificate = _certificate(config)
+        self.certificate = certificate
         self._client = calls.connect(config)
         self._keys = keys = Keys(config.namespace, database(config))
         self._own_channel = keys.probes(self.id)
@@ -184,19 +198,22 @@ class Gateway:
                 "/metrics": Metrics(self._vitals.metrics).answer,
             }
         )
+        self._beating: asyncio.Task[None]
         self._is_ready = asyncio.Event()
         self._away_since = 0.0
         self._replayed = 0
 
     async def run(self, bound: socket.socket, adopt_fd: int | None, stop: asyncio.Event) -> int:
         """Serve until ``stop``, then drain.  Returns the exit code."""
+        self._vitals.address = address_of(bound)
+        self._systemd.doing("waiting for Redis")
         if not await self._redis_is_there(stop):
             return 0
         self._subscriber.subscribe([self._own_channel])
         self._rooms.open_inbox()
         async with asyncio.TaskGroup() as tasks:
-            services = [
-                tasks.create_task(service, name=name)
+            services = {
+                name: tasks.create_task(service, name=name)
                 for name, service in (
                     ("subscriber", self._subscriber.run_forever()),
                     ("presence", self._presence.run_forever()),
@@ -211,11 +228,12 @@ class Gateway:
                     ("clock", self._clock.run_forever()),
                     ("pulse", self._pulse.run_forever()),
                 )
-            ]
-            code = await self._serve(bound, adopt_fd, stop)
-            for service in services:
-                service.cancel()
-        return code
+            }
+            self._beating = services["presence"]
+            try:
+                return await self._serve(bound, adopt_fd, stop)
+            finally:
+                await _end(*services.values())
 
     async def _redis_is_there(self, stop: asyncio.Event) -> bool:
         """Wait for a Redis that can be used; False if ``stop`` comes first.
@@ -229,8 +247,7 @@ class Gateway:
         if waiting.done():
             await waiting
             return True
-        waiting.cancel()
-        await asyncio.wait((waiting,))
+        await _end(waiting)
         return False
 
     async def open_admin(self, bound: socket.socket) -> bool:
@@ -240,7 +257,7 @@ class Gateway:
         except OSError as error:
             log.error("cannot listen", address=address_of(bound), error=error.strerror)
             return False
-        log.info("admin", address=address_of(bound), gateway=self.id)
+        log.info("admin", address=address_of(bound))
         return True
 
     def reload(self) -> None:
@@ -270,17 +287,18 @@ class Gateway:
         adopter = self._adopter(adopt_fd, stop)
         self._vitals.accepting = True
         self._systemd.ready()
-        log.info("ready", address=address_of(bound), gateway=self.id)
+        log.info("ready", address=address_of(bound))
         await stopped
         self._vitals.draining = True
         self._systemd.stopping()
-        log.info("draining", gateway=self.id, connections=self._listener.connections)
+        log.info("draining", connections=self._listener.connections)
         if adopter:
             adopter.close()
         await asyncio.sleep(self._config.drain_delay)
         self._listener.stop()
         drained = await self._drain()
-        log.info("stopped", gateway=self.id, drained=drained)
+        unflushed = self._host.closes.get(CloseReason.UNFLUSHED, 0)
+        log.info("stopped", drained=drained, unflushed=unflushed)
         return 0 if drained else 1
 
     def _adopter(self, adopt_fd: int | None, stop: asyncio.Event) -> Adopter | None:
@@ -297,6 +315,8 @@ class Gateway:
             async with asyncio.timeout(self._config.drain_timeout):
                 await drain(self._host, within_s=self._config.drain_timeout)
                 await self._publisher.drained()
+                # A beat that came after the end of the lease would renew it.
+                await _end(self._beating)
                 await self._registry.drained()
                 await self._registry.bury(self.id)
         except (TimeoutError, *calls.Unreachable) as error:
@@ -324,6 +344,7 @@ class Gateway:
     def _redis_ready(self) -> None:
         self._host.ready = True
         if self._is_ready.is_set():
+            self._systemd.doing("draining" if self._vitals.draining else "ready")
             log.info(
                 "redis back",
                 away_s=round(asyncio.get_running_loop().time() - self._away_since, 1),
@@ -335,11 +356,18 @@ class Gateway:
         self._host.redis_away()
         self._away_since = asyncio.get_running_loop().time()
         self._replayed = self._rooms.counts.filled
+        self._systemd.doing("waiting for Redis")
         log.warning("redis away", error=error)
 
 
-def _certificate(config: Config) -> Certificate | None:
-    """Raises ``SettingsError``."""
+def _checked(config: Config) -> Certificate | None:
+    """The certificate, after a look at what could not work, before anything is started.
+
+    Raises ``SettingsError``.
+    """
+    if config.admin_port and config.admin_port == config.port:
+        raise SettingsError("--admin-port: must be another one than --port")
+    TrustedProxies(config.trusted_proxies)
     if config.tls_key and not config.tls_cert:
         raise SettingsError("--tls-key: there is no --tls-cert")
     return Certificate(config.tls_cert, config.tls_key) if config.tls_cert else None

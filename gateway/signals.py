@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable
 
 
 def stop_on_signals() -> asyncio.Event:
-    """Set by the first SIGINT or SIGTERM; the second one ends the process at once."""
+    """Set by the first SIGINT or SIGTERM; the second one ends the process at once, with 1."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    come = 0
 
-    def first() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
-        stop.set()
+    # Not the loop's own: also when the loop hangs, two signals are to end the process.
+    # Python runs this between two instructions, wherever its main thread is.
+    def signalled(_number: int, _frame: object) -> None:
+        nonlocal come
+        come += 1
+        if come > 1:
+            os._exit(1)
+        loop.call_soon_threadsafe(stop.set)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, first)
+        signal.signal(number, signalled)
     return stop
 
 

@@ -7,6 +7,7 @@ nothing else is kept here.
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from gateway.ops.metrics import Value
 from gateway.ops.pulse import Pulse
 from gateway.rooms import Rooms
 
+_NAMELESS = (State.NAMING, State.CLAIMING, State.ENDED)
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -47,14 +50,17 @@ class Parts:
 
 
 class Vitals:
-    """``accepting`` and ``draining`` are set by the gateway as its life goes on."""
+    """``address``, ``accepting`` and ``draining`` are set by the gateway as its life goes on."""
 
     def __init__(self, config: Config) -> None:
         self.parts: Parts
+        self.address = ""
+        """Where it listens."""
         self.accepting = False
         self.draining = False
         self._config = config
         self._started_at = time.time()
+        self._behind_since: float | None = None
         self._events_out = 0
         self._delivery_s = Histogram()
         self._delivery_max_s = RecentMax()
@@ -88,17 +94,27 @@ class Vitals:
         return reasons
 
     def describe(self) -> str:
-        """What others can read of this gateway in Redis; see ``gateway status``."""
-        parts = self.parts
+        """What others can read of this gateway in Redis; see ``gateway status``.
+
+        Asked for with each beat: so it is known, to a beat, for how long some room was behind.
+        """
+        parts, now = self.parts, time.monotonic()
+        if not parts.rooms.behind:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
         return json.dumps(
             {
                 "version": __version__,
+                "host": socket.gethostname(),
+                "address": self.address,
                 "started_at": round(self._started_at),
                 "connections": parts.listener.connections,
                 "rooms": len(parts.rooms),
                 "loop_lag_s": round(parts.pulse.max_lag_s, 4),
-                "delivery_lag_s": round(self._delivery_max_s.value(time.monotonic()), 4),
+                "delivery_lag_s": round(self._delivery_max_s.value(now), 4),
                 "rooms_behind": parts.rooms.behind,
+                "behind_s": round(now - (self._behind_since or now), 1),
                 "outbox_bytes": parts.publisher.outbox.size_bytes,
                 "draining": self.draining,
                 "why_not_ready": self.why_not_ready(),
@@ -119,11 +135,17 @@ class Vitals:
         }
 
     def _of_connections(self) -> dict[str, Value]:
+        """In one pass over all seats: there may be thousands."""
         listener, host, certificate = self.parts.listener, self.parts.host, self.parts.certificate
-        open_now = [seat.connection for seat in host.seats]
-        waiting = [connection.sendq_bytes for connection in open_now]
-        received = sum(connection.received_bytes for connection in open_now)
-        sent = sum(connection.sent_bytes for connection in open_now)
+        received, sent = listener.ended_received_bytes, listener.ended_sent_bytes
+        waiting = longest = sessions = 0
+        for seat in host.seats:
+            connection = seat.connection
+            received += connection.received_bytes
+            sent += connection.sent_bytes
+            if queued := connection.sendq_bytes:
+                waiting, longest = waiting + queued, max(longest, queued)
+            sessions += seat.session.state not in _NAMELESS
         values: dict[str, Value] = {
             "gateway_connections": listener.connections,
             "gateway_connections_limit": listener.limit,
@@ -134,10 +156,11 @@ class Vitals:
             "gateway_connections_closed_total": {
                 reason.value: host.closes.get(reason, 0) for reason in CloseReason
             },
-            "gateway_received_bytes_total": listener.ended_received_bytes + received,
-            "gateway_sent_bytes_total": listener.ended_sent_bytes + sent,
-            "gateway_sendq_bytes": sum(waiting),
-            "gateway_sendq_max_bytes": max(waiting, default=0),
+            "gateway_received_bytes_total": received,
+            "gateway_sent_bytes_total": sent,
+            "gateway_sendq_bytes": waiting,
+            "gateway_sendq_max_bytes": longest,
+            "gateway_sessions": sessions,
         }
         if certificate:
             values["gateway_tls_reloads_total"] = dict(certificate.reloads)
@@ -147,9 +170,7 @@ class Vitals:
 
     def _of_chat(self) -> dict[str, Value]:
         parts = self.parts
-        nameless = (State.NAMING, State.CLAIMING, State.ENDED)
         return {
-            "gateway_sessions": sum(s.session.state not in nameless for s in parts.host.seats),
             "gateway_rooms": len(parts.rooms),
             "gateway_rooms_behind": parts.rooms.behind,
             "gateway_events_in_total": parts.publisher.submitted,

@@ -16,6 +16,8 @@ class CloseReason(enum.Enum):
     """More bytes waited for the client than its SendQ may hold."""
     SENDQ_STALLED = "sendq_stalled"
     """Bytes waited too long without any progress."""
+    UNFLUSHED = "unflushed"
+    """It was to be closed, and had not taken what waited for it when the time for that was over."""
     REFUSED = "refused"
     """A program's name or room was refused; it was told why."""
     REPLACED = "replaced"

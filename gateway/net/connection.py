@@ -1,4 +1,7 @@
-"""One socket: bytes in, bytes out, backpressure.  Knows no chat."""
+"""One socket: bytes in, bytes out, backpressure.  Knows no chat.
+
+What is different over TLS is in ``gateway.net.secure``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import contextlib
 import enum
 import fcntl
+import math
 import socket
 import sys
 import termios
@@ -27,6 +31,16 @@ class Receiver(Protocol):
         """The connection is over.  Called once, last."""
 
 
+class Door(Protocol):
+    """Where connections come in, and are counted."""
+
+    def opened(self, connection: Connection) -> None:
+        """It is there.  It has a receiver when this returns."""
+
+    def over(self, connection: Connection) -> None:
+        """It is over.  Called once, before its receiver hears of it."""
+
+
 class Hold(enum.IntFlag):
     """Why a socket is not read at the moment.  It is read when there is no reason left."""
 
@@ -37,24 +51,29 @@ class Hold(enum.IntFlag):
     """What the client asked for is not done yet."""
     OUTBOX = enum.auto()
     """What it said waits for Redis."""
+    PIECES = enum.auto()
+    """What was read is handed on bit by bit (TLS)."""
 
 
-_READ_BYTES = 16_384
-"""One read at most, so that no client's bytes keep the loop for long."""
+READ_BYTES = 16_384
+"""What is handed on at once, at most: no client's bytes keep the loop for long."""
 
-_read_buffer = memoryview(bytearray(_READ_BYTES))
+_read_buffer = memoryview(bytearray(READ_BYTES))
 """Shared by all connections: what was read is handed on before the next read."""
 
 
 class Connection(asyncio.BufferedProtocol):
     """One client's socket, over ``asyncio`` or ``uvloop``.
 
-    ``close()`` flushes, ``abort()`` does not; both can be called twice, the
-    first reason stands.
+    ``close()`` flushes, ``abort()`` does not; both can be called twice: the first
+    reason stands, and the earlier deadline.
     """
 
     __slots__ = (
+        "_close_by",
         "_close_timer",
+        "_door",
+        "_ended",
         "_held",
         "_sendq_bytes",
         "_sock",
@@ -69,7 +88,12 @@ class Connection(asyncio.BufferedProtocol):
         "stalled_since",
     )
 
-    def __init__(self, *, sendq_bytes: int, sock: socket.socket | None = None) -> None:
+    _LOOK_S = 0.05
+    """How often it looks, while it closes, whether the peer has everything."""
+
+    def __init__(
+        self, *, sendq_bytes: int, sock: socket.socket | None = None, door: Door | None = None
+    ) -> None:
         """``sock`` is the transport's own, if plain bytes may go straight into it."""
         self.receiver: Receiver
         self.peer = ""
@@ -83,9 +107,12 @@ class Connection(asyncio.BufferedProtocol):
         """Sent or in the SendQ."""
         self._transport: asyncio.Transport | None = None
         self._sock = sock
+        self._door = door
         self._taken_bytes = 0  # by the peer, when we last looked
         self._sendq_bytes = sendq_bytes
         self._held = Hold.NONE
+        self._ended = False  # the peer's side
+        self._close_by = math.inf
         self._close_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -108,12 +135,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def _in_kernel_bytes(self) -> int:
         """Sent by us and not acknowledged by the peer (tcp(7), SIOCOUTQ)."""
-        if self._sock is None or sys.platform != "linux":
+        sock = self._transport and self._transport.get_extra_info("socket")
+        if not sock or sys.platform != "linux":
             return 0
         with contextlib.suppress(OSError):
-            return int.from_bytes(
-                fcntl.ioctl(self._sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder
-            )
+            return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
         return 0
 
     # Called by the loop.
@@ -121,8 +147,13 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.opened_at = asyncio.get_running_loop().time()
+        self._set_limits(self._transport)
+        if self._door:
+            self._door.opened(self)
+
+    def _set_limits(self, transport: asyncio.Transport) -> None:
         # pause_writing() tells that a client stopped reading; nobody waits for it.
-        self._transport.set_write_buffer_limits(high=0)
+        transport.set_write_buffer_limits(high=0)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _read_buffer
@@ -133,10 +164,11 @@ class Connection(asyncio.BufferedProtocol):
             self.receiver.received(bytes(_read_buffer[:nbytes]))
 
     def eof_received(self) -> bool:
-        if self.reason is None:
+        if self.reason is None and not self._ended:
+            self._ended = True
             self.receiver.hung_up()
-        # The receiver closes when it is done; but TLS has no half-closed connections.
-        return self._transport is not None and not self._transport.get_extra_info("ssl_object")
+        # Who hung up may still read, until the receiver closes.
+        return self.reason is None
 
     def pause_writing(self) -> None:
         if self.stalled_since is None:
@@ -146,18 +178,27 @@ class Connection(asyncio.BufferedProtocol):
         self.stalled_since = None
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self._close_timer:
-            self._close_timer.cancel()
-        self._transport = None
+        self._lost()
         if self.reason is None:
             self.reason = CloseReason.HUNG_UP
+        self._over()
+
+    def _lost(self) -> None:
+        if self._close_timer:
+            self._close_timer.cancel()
+        self._transport = self.stalled_since = None
+
+    def _over(self) -> None:
+        assert self.reason is not None
+        if self._door:
+            self._door.over(self)
         self.receiver.closed(self.reason)
 
     # Called by its owner.
 
     def send(self, data: bytes) -> None:
         """Queue bytes.  A client whose SendQ is full is aborted."""
-        if self.reason is not None:
+        if self.reason is not None or self._transport is None:
             return
         self.sent_bytes += len(data)
         if self._sock and self.stalled_since is None:
@@ -170,19 +211,13 @@ class Connection(asyncio.BufferedProtocol):
             if sent == len(data):
                 return
             data = data[sent:]
-        self._queue(data)
-
-    def _queue(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is None:
-            return
-        transport.write(data)
-        if transport.get_write_buffer_size() > self._sendq_bytes:
+        self._transport.write(data)
+        if self._transport.get_write_buffer_size() > self._sendq_bytes:
             self.abort(CloseReason.SENDQ_FULL)
 
     def hold(self, why: Hold) -> None:
         """Stop reading the socket, until every reason to is released."""
-        if not self._held and self._transport and not self._transport.is_closing():
+        if not self._held and self._transport and self._reads:
             self._transport.pause_reading()
         self._held |= why
 
@@ -190,24 +225,69 @@ class Connection(asyncio.BufferedProtocol):
         if not self._held:
             return
         self._held &= ~why
-        if not self._held and self._transport and not self._transport.is_closing():
+        if not self._held and self._transport and self._reads:
             self._transport.resume_reading()
 
     def held(self, why: Hold) -> bool:
         return bool(self._held & why)
 
+    @property
+    def _reads(self) -> bool:
+        """Whether there is something to hold: neither side has ended."""
+        closing = self._transport is None or self._transport.is_closing()
+        return self.reason is None and not self._ended and not closing
+
     def close(self, reason: CloseReason, *, timeout_s: float) -> None:
-        """Send what is queued, then close; abort if that takes over ``timeout_s``."""
-        if self.reason is not None or self._transport is None:
-            return
-        self.reason = reason
-        self._transport.close()
+        """Send what is queued, then close.
+
+        What the peer has not taken after ``timeout_s`` is dropped, and the reason
+        is ``UNFLUSHED`` then.
+        """
         loop = asyncio.get_running_loop()
-        self._close_timer = loop.call_later(timeout_s, self._transport.abort)
+        first, self.reason = self.reason is None, self.reason or reason
+        if self._transport is None:
+            if first:
+                loop.call_soon(self._over)
+            return
+        self._close_by = min(self._close_by, loop.time() + timeout_s)
+        if first:
+            self._finish(self._transport)
+        self._look_later()
+
+    def _finish(self, transport: asyncio.Transport) -> None:
+        """Let nothing follow what is queued."""
+        if self._ended or transport.is_closing():
+            transport.close()
+            return
+        # Closed with input unread, the kernel would reset the connection and drop what
+        # the peer has not taken yet (RFC 2525, 2.17).  So it is read, and thrown away,
+        # until the peer ends or has everything.
+        if self._held:
+            transport.resume_reading()
+        transport.write_eof()
+
+    def _look_later(self) -> None:
+        if self._close_timer:
+            self._close_timer.cancel()
+        loop = asyncio.get_running_loop()
+        when = min(loop.time() + self._LOOK_S, self._close_by)
+        self._close_timer = loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        """End it if the peer has all that was sent, or if the time for that is over."""
+        assert self._transport
+        waiting = self._transport.get_write_buffer_size() + self._in_kernel_bytes()
+        if waiting and asyncio.get_running_loop().time() < self._close_by:
+            self._look_later()
+            return
+        if waiting:
+            self.reason = CloseReason.UNFLUSHED
+        self._transport.abort()
 
     def abort(self, reason: CloseReason) -> None:
         """Close at once; what is queued is dropped."""
-        if self.reason is None:
-            self.reason = reason
         if self._transport is not None:
+            self.reason = self.reason or reason
             self._transport.abort()
+        elif self.reason is None:
+            self.close(reason, timeout_s=0)

@@ -19,6 +19,7 @@ from gateway.chat.reasons import Refusal
 from gateway.config import Config
 from gateway.net.connection import Connection
 from gateway.net.proxy_protocol import BadHeader, HeaderParser, Source, TrustedProxies
+from gateway.net.secure import SecureConnection
 from gateway.net.tls import Certificate
 from gateway.ops.logs import get_logger
 
@@ -33,6 +34,7 @@ _FULL = b"* this gateway is full, please try again later\n"
 _RESERVED_DESCRIPTORS = 64
 """For Redis, logs and the like: connections do not get these."""
 _REFUSALS_LOGGED_EVERY_S = 10.0
+_FOR_EVER_S = 86_400.0
 
 
 def raise_file_limit() -> int:
@@ -135,8 +137,10 @@ class Listener:
         """Take a connected socket, or refuse it with one line."""
         sock.setblocking(False)
         if self.full:
-            self.refused[Refusal.FULL] += 1
             with sock, contextlib.suppress(OSError):
+                host, port = sock.getpeername()[:2]
+                full = _Refused(Refusal.FULL, f"{self._connections} connections")
+                self._refuse(full, str(Source.at(host, port)))
                 if not self._certificate:
                     sock.send(_FULL)
                 sock.shutdown(socket.SHUT_WR)
@@ -149,7 +153,8 @@ class Listener:
         task.add_done_callback(self._starting.discard)
 
     async def _begin(self, sock: socket.socket) -> None:
-        connection = _Counted(self, sock)
+        kind = SecureConnection if self._certificate else Connection
+        connection = kind(sendq_bytes=self._config.sendq, sock=sock, door=self)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _keep_alive(sock)
@@ -169,9 +174,9 @@ class Listener:
             self.refused[Refusal.DRAINED] += 1
             raise
         finally:
-            if not connection.begun:
+            if not connection.opened_at:
                 sock.close()
-                self.ended()
+                self._connections -= 1
 
     async def _behind(self, proxy: Source, sock: socket.socket) -> Source | None:
         """Who the proxy speaks for; None if for itself."""
@@ -192,7 +197,7 @@ class Listener:
             raise _Refused(Refusal.PROXY_HEADER, error) from error
         return parser.source
 
-    async def _open(self, connection: _Counted, sock: socket.socket) -> None:
+    async def _open(self, connection: Connection, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         if not self._certificate:
             await loop.connect_accepted_socket(lambda: connection, sock)
@@ -203,7 +208,8 @@ class Listener:
                 sock,
                 ssl=self._certificate.context,
                 ssl_handshake_timeout=self._config.tls_timeout_s,
-                ssl_shutdown_timeout=self._config.close_timeout_s,
+                # What we allow a close to take, we see to ourselves.
+                ssl_shutdown_timeout=_FOR_EVER_S,
             )
         except OSError as error:
             raise _Refused(
@@ -225,11 +231,14 @@ class Listener:
                 so_far=self.refused[reason],
             )
 
-    def begun(self, connection: Connection) -> None:
+    def opened(self, connection: Connection) -> None:
+        """A connection is there; for itself to call, as ``over``."""
         self._adopt(connection)
 
-    def ended(self) -> None:
+    def over(self, connection: Connection) -> None:
         self._connections -= 1
+        self.ended_received_bytes += connection.received_bytes
+        self.ended_sent_bytes += connection.sent_bytes
 
     def _accept(self) -> None:
         assert self._listening is not None
@@ -257,29 +266,6 @@ class Listener:
         self._resting = None
         if self._listening:
             asyncio.get_running_loop().add_reader(self._listening, self._accept)
-
-
-class _Counted(Connection):
-    """A connection that its listener counts."""
-
-    __slots__ = ("_listener", "begun")
-
-    def __init__(self, listener: Listener, sock: socket.socket) -> None:
-        plain = listener._certificate is None
-        super().__init__(sendq_bytes=listener._config.sendq, sock=sock if plain else None)
-        self.begun = False
-        self._listener = listener
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.begun = True
-        self._listener.begun(self)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._listener.ended()
-        self._listener.ended_received_bytes += self.received_bytes
-        self._listener.ended_sent_bytes += self.sent_bytes
-        super().connection_lost(error)
 
 
 def _keep_alive(sock: socket.socket) -> None:

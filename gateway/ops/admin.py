@@ -21,7 +21,10 @@ log = get_logger(__name__)
 
 _READ_BYTES = 4096
 _MOST_CONNECTIONS = 64
-_DEADLINE_S = 30.0
+_REQUEST_S = 5.0
+"""Until a request must be there whole."""
+_ANSWER_S = 30.0
+"""Until its answer must be taken."""
 _TEXT = "text/plain; charset=utf-8"
 
 
@@ -64,7 +67,7 @@ class Admin:
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self._routes = routes
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], None] = {}  # the oldest first
 
     async def start(self, bound: socket.socket) -> None:
         """Listen on a bound socket until ``close()``.  Raises ``OSError``."""
@@ -82,26 +85,28 @@ class Admin:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        self._connections.add(task)
+        self._connections[task] = None
+        if len(self._connections) > _MOST_CONNECTIONS:
+            # Idle ones must not keep a health check out.
+            next(iter(self._connections)).cancel()
         # So that drain() waits until the kernel has everything.
         writer.transport.set_write_buffer_limits(high=0)
         try:
-            async with asyncio.timeout(_DEADLINE_S):
-                if len(self._connections) <= _MOST_CONNECTIONS:
-                    await self._talk(reader, writer)
+            await self._talk(reader, writer)
         except (OSError, TimeoutError, asyncio.CancelledError):
-            pass  # gone, too slow, or ended by close(), which waits for this
+            pass  # gone, too slow, or ended: by a newer one or by close(), which waits for this
         except Exception:
             log.exception("admin request failed")
         finally:
-            self._connections.discard(task)
+            self._connections.pop(task, None)
             writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request; who has another one connects again."""
         http = h11.Connection(h11.SERVER)
         try:
-            request = await _request(http, reader)
+            async with asyncio.timeout(_REQUEST_S):
+                request = await _request(http, reader)
             if request is None:
                 return
             answer = self._answer(request)
@@ -122,7 +127,8 @@ class Admin:
         )
         for event in (response, h11.Data(data=body), h11.EndOfMessage()):
             writer.write(http.send(event) or b"")
-        await writer.drain()
+        async with asyncio.timeout(_ANSWER_S):
+            await writer.drain()
 
     def _answer(self, request: h11.Request) -> Answer:
         path = request.target.partition(b"?")[0].decode("ascii", "replace")

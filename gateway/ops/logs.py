@@ -28,6 +28,14 @@ _SECRETS = (
 )
 
 
+_bound: dict[str, object] = {}
+
+
+def bind(**fields: object) -> None:
+    """Have every line from now on carry these ``fields``, first."""
+    _bound.update(fields)
+
+
 def redacted(text: str) -> str:
     """``text`` without the user names and passwords of the URLs in it."""
     if "://" in text:
@@ -142,9 +150,9 @@ class _Json(logging.Formatter):
 
 def _fields(record: logging.LogRecord) -> Mapping[str, object]:
     fields: dict[str, object] | None = getattr(record, "fields", None)
-    if fields is not None:
-        return fields
-    return {"logger": record.name}
+    if fields is None:
+        fields = {"logger": record.name}
+    return _bound | fields
 
 
 def _plain(value: object) -> Any:

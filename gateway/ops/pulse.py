@@ -64,7 +64,7 @@ class Systemd:
     def ready(self) -> None:
         self._tell("READY=1\nSTATUS=ready")
 
-    def waiting(self, what: str) -> None:
+    def doing(self, what: str) -> None:
         """What is going on, in a few words, for ``systemctl status``."""
         self._tell(f"STATUS={what}")
 

@@ -23,7 +23,7 @@ MOST_GATEWAYS = 9
 """As many places as the configuration has."""
 FLAGS = ("--proxy-protocol", "--drain-delay", "2")
 """What a gateway behind it needs, besides ``--admin-port``."""
-NOTEWORTHY = ("[ALERT]", "[WARNING]", "is DOWN", "is UP", "has no server")
+STATES = ("is DOWN", "is UP", "has no server")
 STOP_TIMEOUT_S = 5.0
 BACKOFF_S = 1.0
 
@@ -59,6 +59,8 @@ class Balancer:
         self._process: Process | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._closed = False
+        self._handoffs: list[Handoff] = []
+        self._complete = asyncio.Event()
 
     @property
     def page(self) -> str:
@@ -66,7 +68,6 @@ class Balancer:
         return f"http://127.0.0.1:{self._page.getsockname()[1]}"
 
     async def __aenter__(self) -> Balancer:
-        await self._start()
         self._keeping = asyncio.create_task(self._keep())
         return self
 
@@ -81,7 +82,15 @@ class Balancer:
 
     def add(self, channel: socket.socket, on_change: Callable[[], None]) -> Handoff:
         """A gateway's channel, for its ``ready``: connections come to it by themselves."""
-        return Handoff(channel, on_change=on_change, on_return=socket.socket.close)
+
+        def changed() -> None:
+            if sum(each.ready for each in self._handoffs) == len(self._gateways):
+                self._complete.set()
+            on_change()
+
+        handoff = Handoff(channel, on_change=changed, on_return=socket.socket.close)
+        self._handoffs = [each for each in self._handoffs if not each.ended] + [handoff]
+        return handoff
 
     def close(self) -> None:
         """Accept no more; those who are connected stay.  Idempotent."""
@@ -92,7 +101,7 @@ class Balancer:
                 with contextlib.suppress(ProcessLookupError):
                     self._process.send_signal(signal.SIGUSR1)
 
-    async def _start(self) -> None:
+    async def _start(self) -> Process:
         assert self._program
         # The listening sockets are ours: they stay when HAProxy is started again.
         sockets = [self._listener.fileno(), self._page.fileno()]
@@ -100,9 +109,11 @@ class Balancer:
             [self._program, "-db", "-f", str(CONFIGURATION)],
             pass_fds=sockets,
             # Without what another shell may have set: every server that is set is used.
-            env={k: v for k, v in os.environ.items() if not k.startswith("SERVER_")}
+            # What is a gateway's own, a password perhaps, is none of its business.
+            env={k: v for k, v in os.environ.items() if not k.startswith(("SERVER_", "GATEWAY_"))}
             | dict(self._environment()),
         )
+        return self._process
 
     def _environment(self) -> Iterator[tuple[str, str]]:
         yield "CHAT_BIND", f"fd@{self._listener.fileno()}"
@@ -113,14 +124,19 @@ class Balancer:
 
     async def _keep(self) -> None:
         """Tell what it says, and start it again whenever it ends unasked."""
-        while True:
-            assert self._process
-            async for line in lines(self._process):
-                if any(word in line for word in NOTEWORTHY):
+        # Sooner, it would find one gateway after the other down.
+        await self._complete.wait()
+        while not self._closed:
+            process = await self._start()
+            async for line in lines(process):
+                if not self._closed and _is_noteworthy(line):
                     self._say(f"HAProxy: {line}")
-            await self._process.wait()
-            if self._closed:
-                return
-            self._say("HAProxy ended; starting it again")
-            await asyncio.sleep(BACKOFF_S)
-            await self._start()
+            await process.wait()
+            if not self._closed:
+                self._say("HAProxy ended; starting it again")
+                await asyncio.sleep(BACKOFF_S)
+
+
+def _is_noteworthy(line: str) -> bool:
+    """States come twice: in its log, and on stderr after a ``[LEVEL]``, where the rest is, too."""
+    return line.startswith(("[ALERT]", "[WARNING]")) != any(state in line for state in STATES)

@@ -34,8 +34,7 @@ from gateway.tools.balancer import FLAGS, Balancer, BalancerError
 
 BACKOFF_S, BACKOFF_MAX_S = 0.2, 10.0
 STEADY_S = 10.0  # what ran this long has recovered
-KILL_AFTER_S = Config().drain_timeout + 5.0
-LOGGED_ALWAYS = {"time", "level", "event"}
+LOGGED_ALWAYS = {"time", "level", "event", "gateway"}
 
 
 class ClusterError(Exception):
@@ -116,8 +115,10 @@ class _Cluster:
             self._listener.close()
             raise
         self._here: set[tuple[int, str]] = set()  # gateway and session
+        self._embedded = False
 
     async def run(self, redis_url: str, stop: asyncio.Event) -> int:
+        self._embedded = not redis_url
         async with contextlib.AsyncExitStack() as stack:
             dealer: Dealer | Balancer
             if self._admin_ports:
@@ -126,7 +127,7 @@ class _Cluster:
                 await stack.enter_async_context(dealer)
             else:
                 dealer = stack.enter_context(contextlib.closing(Dealer(self._listener)))
-            if redis_url:
+            if not self._embedded:
                 return await self._run_gateways(redis_url, dealer, stop)
             redis = EmbeddedServer()
             await redis.start()
@@ -140,8 +141,11 @@ class _Cluster:
     async def _run_gateways(
         self, redis_url: str, dealer: Dealer | Balancer, stop: asyncio.Event
     ) -> int:
+        environment = _environment(redis_url, embedded=self._embedded)
         members = [
-            _Gateway(number, self._host, port, redis_url, dealer, self._here, *self._flags(number))
+            _Gateway(
+                number, self._host, port, environment, dealer, self._here, *self._flags(number)
+            )
             for number, port in enumerate(self._ports, 1)
         ]
         tasks = {asyncio.create_task(member.run_forever()) for member in members}
@@ -191,7 +195,7 @@ class _Gateway:
         number: int,
         host: str,
         port: int,
-        redis_url: str,
+        environment: dict[str, str],
         dealer: Dealer | Balancer,
         here: set[tuple[int, str]],
         *flags: str,
@@ -201,7 +205,7 @@ class _Gateway:
         self.started = asyncio.Event()
         self.drained = True
         self._host = host
-        self._redis_url = redis_url
+        self._environment = environment
         self._dealer = dealer
         self._here = here
         self._flags = flags
@@ -241,7 +245,7 @@ class _Gateway:
                 [sys.executable, *command.split(), *self._flags],
                 pass_fds=[theirs.fileno()],
                 # Not on the command line, which everybody on the machine can read.
-                env=_environment(self._redis_url),
+                env=self._environment,
             )
             unless_spawned.pop_all()
         handoff = self._dealer.add(ours, lambda: self._changed(handoff.ready))
@@ -250,7 +254,7 @@ class _Gateway:
             return await process.wait()
         finally:
             try:
-                in_time = await end(process, KILL_AFTER_S)
+                in_time = await end(process, _kill_after_s())
                 # One that had not come so far as to handle the signal drained, too.
                 fine = (0,) if self._ready else (0, -signal.SIGTERM)
                 self.drained = in_time and process.returncode in fine
@@ -298,11 +302,23 @@ class _Gateway:
             _say(f"{self} {level}: {self._last}")
 
 
-def _environment(redis_url: str) -> dict[str, str]:
-    """What a gateway here inherits: not what only one of them could have."""
-    ours = {"GATEWAY_ADMIN_PORT", "GATEWAY_REDIS_PASSWORD_FILE", "GATEWAY_PROXY_PROTOCOL"}
+def _environment(redis_url: str, *, embedded: bool) -> dict[str, str]:
+    """What a gateway here inherits: not what only one of them could have, nor what the front is."""
+    ours = {f"GATEWAY_{name}" for name in ("ADMIN_HOST", "ADMIN_PORT", "PROXY_PROTOCOL")}
+    ours.add("GATEWAY_TRUSTED_PROXIES")
+    if embedded:  # which has no password
+        ours.add("GATEWAY_REDIS_PASSWORD_FILE")
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     return inherited | {"GATEWAY_REDIS_URL": redis_url}
+
+
+def _kill_after_s() -> float:
+    """More than a gateway takes to drain, as the environment tells it."""
+    config, allowed_s = Config(), 5.0
+    for name in ("drain_delay", "drain_timeout"):
+        with contextlib.suppress(ValueError):  # with that one no gateway starts
+            allowed_s += float(os.environ.get(f"GATEWAY_{name.upper()}") or getattr(config, name))
+    return allowed_s
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,9 +20,10 @@ from gateway.config import Config, SettingsError
 from gateway.ops.logs import redacted
 
 _ROOMS_SHOWN = 20
-_SLOW_LOOP_S = 0.25
+_SLOW_LOOP_S = 1.0
 _LATE_DELIVERY_S = 1.0
 _FULL_OUTBOX = 0.5
+_LONG_BEHIND_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Standing:
     """
 
     id: str
+    host: str
+    address: str
     version: str
     uptime_s: float
     connections: int
@@ -40,6 +44,7 @@ class Standing:
     loop_lag_s: float
     delivery_lag_s: float
     rooms_behind: int
+    behind_s: float
     outbox_bytes: int
     draining: bool
     silent_beats: int | None
@@ -47,21 +52,31 @@ class Standing:
 
     @classmethod
     def of(cls, id: str, said: Mapping[str, Any], now_s: float, silent: int | None) -> Standing:
-        """What a gateway of another version does not say is taken as nothing."""
-        started_at = said.get("started_at")
+        """What a gateway of another version does not say, or says otherwise, is nothing."""
+
+        def number(name: str) -> float:
+            value = said.get(name)
+            if isinstance(value, int | float) and math.isfinite(value):
+                return max(0.0, value)
+            return 0.0
+
+        started_at, why_not_ready = number("started_at"), said.get("why_not_ready")
         return cls(
             id=id,
+            host=str(said.get("host", "")),
+            address=str(said.get("address", "")),
             version=str(said.get("version", "")),
             uptime_s=max(0.0, now_s - started_at) if started_at else 0.0,
-            connections=int(said.get("connections", 0)),
-            rooms=int(said.get("rooms", 0)),
-            loop_lag_s=float(said.get("loop_lag_s", 0)),
-            delivery_lag_s=float(said.get("delivery_lag_s", 0)),
-            rooms_behind=int(said.get("rooms_behind", 0)),
-            outbox_bytes=int(said.get("outbox_bytes", 0)),
+            connections=int(number("connections")),
+            rooms=int(number("rooms")),
+            loop_lag_s=number("loop_lag_s"),
+            delivery_lag_s=number("delivery_lag_s"),
+            rooms_behind=int(number("rooms_behind")),
+            behind_s=number("behind_s"),
+            outbox_bytes=int(number("outbox_bytes")),
             draining=bool(said.get("draining")),
             silent_beats=silent,
-            not_ready=[str(reason) for reason in said.get("why_not_ready", ())],
+            not_ready=list(map(str, why_not_ready if isinstance(why_not_ready, list) else ())),
         )
 
     @property
@@ -78,6 +93,8 @@ class Standing:
             found.append(f"its loop was held up for {_seconds(self.loop_lag_s)}")
         if self.delivery_lag_s >= _LATE_DELIVERY_S:
             found.append(f"delivered {_seconds(self.delivery_lag_s)} behind the log")
+        if self.behind_s >= _LONG_BEHIND_S:
+            found.append(f"has been behind the log of some room for {_seconds(self.behind_s)}")
         if self.outbox_bytes >= config.outbox_bytes * _FULL_OUTBOX:
             found.append(f"{self.outbox_bytes} bytes wait for Redis")
         if not self.draining and not self.starting:
@@ -145,12 +162,12 @@ async def read(config: Config) -> Report:
                 (seconds, _), tick, said, beats, rooms = await pipe.execute()
     finally:
         await client.aclose()
-    ticks = {id.decode(): int(score) for id, score in beats}
+    ticks = {_text(id): int(score) for id, score in beats}
     gateways = [
         Standing.of(id, _read_description(text), seconds, _silent(ticks.get(id), tick))
-        for id, text in sorted((id.decode(), text) for id, text in said.items())
+        for id, text in sorted((_text(id), text) for id, text in said.items())
     ]
-    people = [(room.decode(), int(count)) for room, count in rooms if count > 0]
+    people = [(_text(room), int(count)) for room, count in rooms if count > 0]
     return Report(
         gateways,
         sorted(people, key=lambda room: (-room[1], room[0])),
@@ -158,10 +175,14 @@ async def read(config: Config) -> Report:
     )
 
 
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
 def _read_description(text: bytes) -> Mapping[str, Any]:
     try:
         said = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", said) if isinstance(said, dict) else {}
 
@@ -172,6 +193,8 @@ def _silent(beat: int | None, tick: bytes | None) -> int | None:
 
 _HEADINGS = (
     "GATEWAY",
+    "HOST",
+    "ADDRESS",
     "VERSION",
     "UPTIME",
     "CONNECTIONS",
@@ -186,6 +209,8 @@ def _cells(gateway: Standing) -> tuple[str, ...]:
     behind = f" ({gateway.rooms_behind} rooms behind)" if gateway.rooms_behind else ""
     return (
         gateway.id,
+        gateway.host or "?",
+        gateway.address or "?",
         gateway.version or "?",
         _duration(gateway.uptime_s),
         str(gateway.connections),

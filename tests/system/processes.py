@@ -174,8 +174,11 @@ class RealRedis(Process):
 
     DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, password: str | None = None) -> None:
         super().__init__("redis")
+        self._password = password
+        if password:
+            options += ("--requirepass", password)
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._options = options
@@ -204,6 +207,7 @@ class RealRedis(Process):
         """One command over a connection of its own, like the program ``redis-cli``."""
         client = redis.Redis(
             port=self.port,
+            password=self._password,
             socket_timeout=5,
             decode_responses=True,
             retry=Retry(NoBackoff(), 0),

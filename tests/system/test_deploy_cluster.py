@@ -54,6 +54,8 @@ async def test_people_talk_through_haproxy_and_all_ends_with_ctrl_c(cluster):
     await alice.expect("bob joined the chat")
     await alice.say("hi")
     await bob.expect("alice: hi")
+    # It was started when there was something to find, and said nothing needless.
+    assert "HAProxy: " not in cluster.output
     # By leastconn they are on different gateways; and no file but the shipped one is used.
     said = re.findall(r"(\w+) joined on gateway (\d)", cluster.output)
     assert sorted(number for _, number in said) == ["1", "2"]
@@ -76,6 +78,20 @@ async def test_a_haproxy_that_died_is_started_again_on_its_port(cluster):
     await alice.join("alice")
     assert "HAProxy ended; starting it again" in cluster.output
     alice.abort()
+
+
+async def test_a_gateway_that_hangs_is_told_of_once(cluster):
+    def states():
+        return re.findall(r"^HAProxy: .*?(gateway\d is \w+)", cluster.output, re.M)
+
+    await eventually(lambda: ready(cluster) == 2, 15, "both are ready", lambda: cluster.output)
+    gateway = next(each for each in children(cluster) if "serve" in each.cmdline())
+    gateway.suspend()
+    await eventually(states, 15, "down", lambda: cluster.output)
+    gateway.resume()
+    await eventually(lambda: "is UP" in cluster.output, 20, "up", lambda: cluster.output)
+    (down, up) = states()
+    assert (down[8:], up) == (" is DOWN", down.replace("DOWN", "UP"))
 
 
 async def test_without_haproxy_it_is_one_clear_line(processes_end, tmp_path):

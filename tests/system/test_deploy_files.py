@@ -15,7 +15,7 @@ import pytest
 from deployment import DEPLOY, HAPROXY_CFG, REPOSITORY, missing, run, tool
 
 from gateway.cli import serve
-from gateway.config import FLAGS
+from gateway.config import FLAGS, Config
 from gateway.ops.metrics import TABLE, Kind
 
 EXTRA = "pip install --editable '.[deploy]'"
@@ -138,6 +138,13 @@ def test_haproxy_does_not_cut_those_who_are_there():
     (defaults,) = re.findall(r"^defaults\n(.*?)^\S", cfg, re.M | re.S)
     for which in ("client", "server", "tunnel"):
         assert re.search(rf"timeout {which} +24h", defaults)
+
+
+def test_haproxy_waits_for_what_a_client_sent_before_its_end():
+    """DESIGN 3: a client that sends faster than its rate is read later.  6000 lines at 10/s."""
+    cfg = HAPROXY_CFG.read_text()
+    for which in ("client-fin", "server-fin"):
+        assert seconds(cfg, rf"^    timeout {which} +(\d+)m$") * 60 * Config().rate >= 6000
 
 
 # systemd.

@@ -233,7 +233,7 @@ def findings(callers):
 
 
 async def test_addresses_arrive_and_connections_spread(deploy):
-    """Limits, bans and logs know the real address, and no gateway gets more than its share."""
+    """The logs know the real address, and no gateway gets more than its share."""
     deployment = await deploy()
     # From one address: where somebody comes from does not decide where they go.
     talkers = [await deployment.newcomer() for _ in range(9)]

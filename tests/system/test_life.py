@@ -3,11 +3,13 @@
 import asyncio
 import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 from cluster import Cluster
 from people import PROMPT, Person
-from processes import GatewayProcess, RealRedis, eventually, fault_lasts, free_port
+from processes import GatewayProcess, Process, RealRedis, eventually, fault_lasts, free_port
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -33,6 +35,59 @@ async def test_bad_usage_is_one_line_and_exit_code_2(start_cluster, flags):
     assert await gateway.ended() == 2
     (line,) = gateway.output.splitlines()
     assert flags[0] in line or flags[-1] in line
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--admin-port", "18999", "--port", "18999"],
+        ["--trusted-proxies", "everybody"],
+        ["--tls-cert", "/nowhere.pem"],
+        ["--tls-key", "/nowhere.pem"],
+    ],
+    ids=" ".join,
+)
+async def test_settings_that_cannot_work_are_refused_before_a_redis_is_started(
+    start_cluster, flags
+):
+    gateway = GatewayProcess().launch("", *flags)
+    assert await gateway.ended() == 2
+    (line,) = gateway.output.splitlines()
+    assert line.startswith(f"gateway serve: {flags[0]}")
+
+
+def command_lines(pid: int) -> str:
+    """Of a process and its children, as everybody on the machine can read them."""
+    command = ["ps", "-ww", "-o", "args=", "--pid", str(pid), "--ppid", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+async def test_a_password_does_not_stay_on_the_command_line(processes_end):
+    """Issue: secrets never show in logs, ``ps`` or errors.  The process stays the same one."""
+    redis = await RealRedis(password="hunter2").start()
+    url = f"redis://:hunter2@127.0.0.1:{redis.port}/0"
+    gateway = await GatewayProcess().launch(url).wait_ready()
+    (warning,) = [entry for entry in gateway.log if entry["level"] == "warning"]
+    assert "GATEWAY_REDIS_URL" in warning["event"]
+    assert "--redis-password-file" in warning["event"]
+    assert "gateway serve --port 0" in command_lines(gateway.pid)
+    assert "hunter2" not in command_lines(gateway.pid) + gateway.output
+    gateway.terminate()
+    assert await gateway.ended() == 0
+
+
+async def test_nor_on_that_of_a_cluster_and_its_gateways(processes_end):
+    redis = await RealRedis(password="hunter2").start()
+    cluster = Process("cluster")
+    options = ("--gateways", "1", "--port", "0", "--redis-url")
+    url = f"redis://:hunter2@127.0.0.1:{redis.port}/0"
+    cluster.spawn(sys.executable, "-m", "gateway", "cluster", *options, url)
+    await eventually(lambda: "chat is up" in cluster.output, 30, "up", lambda: cluster.output)
+    assert "gateway cluster" in command_lines(cluster.pid)
+    assert "gateway serve" in command_lines(cluster.pid)
+    assert "hunter2" not in command_lines(cluster.pid) + cluster.output
+    cluster.send(signal.SIGINT)
+    assert await cluster.ended(20) == 0
 
 
 async def test_a_bad_variable_of_the_environment_is_named(start_cluster):
@@ -189,6 +244,33 @@ async def test_who_gave_a_name_is_not_told_that_none_was_given(start_cluster):
     await alice.expect("bob joined the chat")
     await bob.barrier()
     assert "* no name was given in time, goodbye" not in bob.lines
+
+
+async def test_systemctl_status_shows_what_a_gateway_waits_for(processes_end, tmp_path):
+    """``Type=notify``: started means ready, and until then it says why it is not."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+
+        async def told() -> str:
+            text = await asyncio.get_running_loop().sock_recv(systemd, 4096)
+            return text.decode().replace("\n", " ")
+
+        redis = RealRedis()
+        gateway = GatewayProcess()
+        gateway.environment["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        gateway.launch(redis.url)
+        async with asyncio.timeout(60):
+            assert await told() == "STATUS=waiting for Redis"
+            await redis.start()
+            assert await told() == "READY=1 STATUS=ready"
+            redis.stop()
+            assert await told() == "STATUS=waiting for Redis"
+            redis.cont()
+            assert await told() == "STATUS=ready"
+            gateway.terminate()
+            assert await told() == "STOPPING=1 STATUS=draining"
+        assert await gateway.ended() == 0
 
 
 async def test_the_port_is_free_again_after_the_end(start_cluster):

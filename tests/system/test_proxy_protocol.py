@@ -1,4 +1,4 @@
-"""Behind a load balancer: the log and the limits know the real address."""
+"""Behind a load balancer: the log knows the real address, and nobody comes past it."""
 
 from __future__ import annotations
 

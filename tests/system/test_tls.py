@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import shutil
 import signal
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -93,6 +96,43 @@ async def test_people_talk_over_tls(start_cluster, files):
     alice.close()
     await bob.expect("alice has left the chat")
     await bob.leave()
+
+
+SAY_AND_END = {
+    "openssl": "openssl s_client -connect 127.0.0.1:{port} -no_ign_eof",
+    "ncat": "ncat --ssl 127.0.0.1 {port}",
+    "socat": "socat - openssl:127.0.0.1:{port},verify=0",
+    "python's unwrap": f"{sys.executable} -c '{{python}}s.unwrap()'",
+    "python's close": f"{sys.executable} -c '{{python}}s.close()'",
+}
+PYTHON = """
+import socket, ssl, sys
+s = ssl._create_unverified_context().wrap_socket(socket.create_connection(("127.0.0.1", {port})))
+s.sendall(sys.stdin.buffer.read())
+"""
+
+
+@pytest.mark.parametrize("client", SAY_AND_END)
+async def test_what_was_said_before_the_end_is_said(start_cluster, files, client):
+    """DESIGN 1: plain nc is a first-class client; so is its kin.  Three times of --burst."""
+    if not shutil.which(client.split()[0]) and "python" not in client:
+        pytest.skip(f"no {client}")
+    cluster = await start_cluster(1, *files.flags, "--rate", "100")
+    bob = await cluster.newcomer(TlsPerson)
+    await cluster.welcome(bob, "bob")
+    port = cluster.gateways[0].port
+    command = SAY_AND_END[client].format(port=port, python=PYTHON.format(port=port))
+    lines = "".join(f"line {number}\n" for number in range(120))
+    await asyncio.to_thread(
+        subprocess.run,
+        shlex.split(command),
+        input=f"alice\n{lines}".encode(),
+        capture_output=True,
+        timeout=30,
+    )
+    await bob.expect("alice joined the chat")
+    heard = await bob.hear("alice has left the chat")
+    assert heard == [f"alice: line {number}" for number in range(120)]
 
 
 async def test_tls_comes_after_the_proxy_header(start_cluster, files):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from gateway import __version__, cli
+from gateway import __version__, cli, redis_url
 from gateway.config import FLAGS, Config, SettingsError
 
 Run = Callable[..., tuple[int, str]]
@@ -200,6 +200,11 @@ def test_redis_urls_are_taken_as_they_are(run, ran, url):
         "redis://localhost?hunter2=1",
         "redis://localhost?socket_timeout=hunter2",
         "redis://localhost?protocol=9",
+        "redis://:hun ter2@localhost",
+        "redis://:hunter2@localhost\n",
+        "rediss://:hunter2@localhost?ssl_ca_certs=/hunter2.pem",
+        "rediss://:hunter2@localhost?ssl_ca_certs=/dev/null",
+        "rediss://:hunter2@localhost?ssl_ciphers=hunter2",
         "unix://hunter2/redis.sock",
         "unix://",
     ],
@@ -215,8 +220,49 @@ def test_a_bad_redis_url_is_told_without_its_password(run, ran, monkeypatch, com
     assert code == 2
     assert err.count("\n") == 1
     assert "hunter2" not in err
+    assert "ter2" not in err
     assert not ran.configs
     assert not ran.clusters
+
+
+def test_a_file_of_the_redis_url_that_is_not_there_is_named_by_its_option(run, ran):
+    """Not "unreachable" for ever."""
+    _, err = run("serve", "--redis-url", "rediss://localhost?ssl_keyfile=/x&ssl_certfile=/dev/null")
+    assert "ssl_keyfile: No such file or directory" in err
+
+
+@pytest.mark.parametrize(
+    ("url", "has"),
+    [
+        ("redis://:secret@localhost", True),
+        ("redis://user:secret@localhost/2", True),
+        ("redis://localhost?password=secret", True),
+        ("rediss://localhost?ssl_password=secret", True),
+        ("redis://user@localhost", False),
+        ("redis://localhost/1", False),
+        ("unix:///run/redis.sock", False),
+        ("", False),
+    ],
+)
+def test_whether_a_url_holds_a_password_is_known(url, has):
+    assert redis_url.has_password(url) is has
+
+
+@pytest.mark.parametrize(
+    ("command", "left"),
+    [
+        (
+            ["gateway", "serve", "--redis-url", "U", "--port", "1"],
+            ["gateway", "serve", "--port", "1"],
+        ),
+        (["gateway", "serve", "--port", "1", "--redis-url=U"], ["gateway", "serve", "--port", "1"]),
+        (["gateway", "serve", "--redis-url", "U", "--redis-url=U"], ["gateway", "serve"]),
+        (["gateway", "serve", "--redis-url", "other"], None),
+        (["pytest"], None),
+    ],
+)
+def test_the_url_can_be_taken_from_the_command_line(command, left):
+    assert redis_url.without_flag(command, "U") == left
 
 
 def test_a_url_in_the_wrong_place_does_not_show_its_password(run):

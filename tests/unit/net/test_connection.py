@@ -39,6 +39,9 @@ class Transport(asyncio.Transport):
     def is_closing(self):
         return self.closing
 
+    def write_eof(self):
+        self.did.append("eof")
+
     def close(self):
         self.closing = True
         self.did.append("close")
@@ -174,12 +177,22 @@ async def test_what_came_while_it_was_held_comes_when_it_is_released(connection,
 
 
 async def test_a_socket_that_is_closing_is_neither_held_nor_released(connection, transport):
-    """asyncio: reading can't be paused any more; uvloop raises."""
+    """What still comes is read, and thrown away."""
     connection.hold(Hold.BUSY)
     connection.close(CloseReason.QUIT, timeout_s=FOR_EVER_S)
     connection.release(Hold.BUSY)
     connection.hold(Hold.RATE)
-    assert transport.did == ["pause", "close"]
+    assert transport.did == ["pause", "resume", "eof"]
+    connection.connection_lost(None)
+
+
+async def test_a_transport_that_is_lost_is_neither_held_nor_released(connection, transport):
+    """asyncio: reading can't be paused any more; uvloop raises."""
+    transport.closing = True
+    connection.hold(Hold.BUSY)
+    connection.release(Hold.BUSY)
+    connection.close(CloseReason.QUIT, timeout_s=FOR_EVER_S)
+    assert transport.did == ["close"]
     connection.connection_lost(None)
 
 
@@ -254,23 +267,70 @@ async def test_closing_twice_is_closing_once_and_the_first_reason_stands(connect
     """STYLE: close() and abort() are both idempotent."""
     connection.close(CloseReason.QUIT, timeout_s=FOR_EVER_S)
     connection.close(CloseReason.DRAINED, timeout_s=FOR_EVER_S)
-    assert transport.did == ["close"]
+    assert transport.did == ["eof"]
     connection.abort(CloseReason.FAILED)
-    assert transport.did == ["close", "abort"]
+    assert transport.did == ["eof", "abort"]
     connection.connection_lost(None)
     assert await connection.receiver.over is CloseReason.QUIT
 
 
-async def test_closing_a_peer_that_does_not_read_ends_in_time(connection, transport):
-    """Connection.close: abort if that takes over ``timeout_s``."""
-    connection.close(CloseReason.DRAINED, timeout_s=0.0)
-    assert transport.did == ["close"]
-    aborted = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_later(0.001, aborted.set_result, None)  # after the connection's
-    await aborted
-    assert transport.did == ["close", "abort"]
-    connection.connection_lost(None)
+async def test_closing_a_peer_that_does_not_read_ends_in_time(connection, peer):
+    """Connection.close: what the peer has not taken then is dropped, and counted as such."""
+    connection.send(b"x" * SENDQ_BYTES)
+    while not connection.sendq_bytes:
+        connection.send(b"x" * 100)
+    connection.close(CloseReason.DRAINED, timeout_s=0.01)
+    assert await connection.receiver.over is CloseReason.UNFLUSHED
+
+
+async def test_of_two_closes_the_earlier_deadline_stands(connection, peer):
+    """Connection: both can be called twice."""
+    while not connection.sendq_bytes:
+        connection.send(b"x" * 100)
+    connection.close(CloseReason.QUIT, timeout_s=FOR_EVER_S)
+    connection.close(CloseReason.DRAINED, timeout_s=0.01)
+    connection.close(CloseReason.DRAINED, timeout_s=FOR_EVER_S)
+    assert await connection.receiver.over is CloseReason.UNFLUSHED
+
+
+async def test_closing_a_peer_that_has_all_and_says_nothing_takes_a_moment(connection, peer):
+    """Connection.close: not until the peer closes, too."""
+    begun_at = asyncio.get_running_loop().time()
+    connection.close(CloseReason.DRAINED, timeout_s=FOR_EVER_S)
     assert await connection.receiver.over is CloseReason.DRAINED
+    assert asyncio.get_running_loop().time() - begun_at < 1
+
+
+@pytest.fixture
+async def far_peer(connection):
+    """The other end of a real TCP connection, with little room for what it does not read."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        theirs.connect(listening.getsockname())
+        theirs.setblocking(False)
+        ours = listening.accept()[0]
+        ours.setblocking(False)
+        await loop.connect_accepted_socket(lambda: connection, ours)
+        yield theirs
+    connection.abort(CloseReason.HUNG_UP)
+    await connection.receiver.over
+
+
+async def test_who_talks_while_it_is_closed_still_hears_all(connection, far_peer):
+    """RFC 2525, 2.17: closed with input unread, the kernel drops what was not taken yet."""
+    loop = asyncio.get_running_loop()
+    connection.hold(Hold.RATE)
+    await loop.sock_sendall(far_peer, b"x" * 10_000)
+    sent = b"".join(b"%d\n" % number for number in range(20_000))
+    for at in range(0, len(sent), 1000):
+        connection.send(sent[at : at + 1000])
+        assert connection.reason is None
+    connection.close(CloseReason.DRAINED, timeout_s=FOR_EVER_S)
+    await loop.sock_sendall(far_peer, b"y" * 10_000)
+    assert await read_all(far_peer) == sent
+    assert await connection.receiver.over is CloseReason.DRAINED
+    assert connection.receiver.bytes == b""
 
 
 async def test_what_comes_after_the_end_is_not_handed_on(connection, transport):

@@ -13,6 +13,7 @@ import trustme
 
 from gateway.chat.reasons import CloseReason, Refusal
 from gateway.config import Config, SettingsError
+from gateway.net.connection import Hold
 from gateway.net.listener import Listener, address_of, bind
 from gateway.net.tls import Certificate
 
@@ -185,7 +186,7 @@ async def test_refusals_are_counted_each_and_logged_once_in_a_while(door, caplog
     assert len(caplog.records) == 1
 
 
-async def test_more_than_allowed_are_told_so(door):
+async def test_more_than_allowed_are_told_so(door, caplog):
     here = door(max_connections=1, proxy_protocol=True)
     first, second = door.client(here), door.client(here)
     first.sendall(HEADER)
@@ -194,6 +195,10 @@ async def test_more_than_allowed_are_told_so(door):
     assert here.listener.full
     await here.until(lambda: here.refused() == {Refusal.FULL: 1}, "refused")
     assert (await heard(second, 100)).startswith(b"* this gateway is full")
+    (record,) = caplog.records
+    assert record.fields["reason"] == "full"
+    assert record.fields["peer"] == address_of(second)
+    assert record.fields["error"] == "1 connections"
 
 
 async def test_networks_that_are_none_are_a_bad_setting(door):
@@ -233,17 +238,28 @@ async def test_tls_carries_both_ways_after_a_header_if_any(door, certificate, he
         assert guest.connection.peer.startswith("192.0.2.7:" if header else "127.0.0.1:")
 
 
-async def test_the_end_of_a_tls_client_is_the_end(door, certificate, caplog):
+async def test_what_a_tls_client_said_before_its_end_counts(door, certificate, caplog):
     """TLS knows no half-closed connections; nobody is to be warned of that."""
     here = door(certificate=certificate)
     with await handshake(door.client(here), trusting()) as secure:
         assert await heard(secure) == b"hello\n"
-        (await asyncio.to_thread(secure.unwrap)).close()
-    (guest,) = here.guests
+        (guest,) = here.guests
+        guest.connection.hold(Hold.BUSY)
+        secure.sendall(b"alice\n")
+        ending = asyncio.create_task(asyncio.to_thread(secure.unwrap))
+        await asyncio.sleep(0.05)
+        assert guest.said == b""
+        assert here.listener.connections == 1
+        guest.connection.release(Hold.BUSY)
+        (await ending).close()
     await here.until(lambda: guest.reason is not None, "closed")
+    assert guest.said == b"alice\n"
     assert guest.hung
     assert guest.reason is CloseReason.HUNG_UP
-    assert caplog.records == []
+    assert here.listener.connections == 0
+    assert here.listener.ended_received_bytes == 6
+    # asyncio's debug mode remarks on a busy machine.
+    assert [text for text in caplog.messages if "took" not in text] == []
 
 
 async def test_older_tls_is_refused(door, certificate):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import socket
+import time
 
 import pytest
 
@@ -132,15 +134,32 @@ async def test_a_mistake_here_is_logged_and_hurts_nobody_else(desk, caplog):
 
 
 async def test_who_says_nothing_is_not_waited_for(desk, monkeypatch):
-    monkeypatch.setattr(admin, "_DEADLINE_S", 0.05)
+    monkeypatch.setattr(admin, "_REQUEST_S", 0.05)
     assert await desk.raw(b"GET /healthz") == b""
 
 
-async def test_too_many_at_once_are_turned_away(desk, monkeypatch):
-    monkeypatch.setattr(admin, "_MOST_CONNECTIONS", 1)
-    with socket.create_connection(("127.0.0.1", desk.port)) as first:
-        first.sendall(b"GET /hea")
-        assert await desk.raw(b"GET /healthz HTTP/1.0\r\n\r\n") == b""
+async def test_those_who_say_nothing_keep_nobody_out(desk):
+    """A health check that got no answer would have a gateway restarted."""
+    async with contextlib.AsyncExitStack() as stack:
+        idle = []
+        for _ in range(70):
+            reader, writer = await asyncio.open_connection("127.0.0.1", desk.port)
+            stack.callback(writer.close)
+            idle.append(reader)
+        assert (await desk.get("/healthz"))[0] == 200
+        # The oldest went for the newer ones.
+        assert await asyncio.wait_for(idle[0].read(), 10) == b""
+        assert not idle[-1].at_eof()
+
+
+async def test_an_answer_that_is_not_taken_is_not_waited_for(desk, monkeypatch):
+    monkeypatch.setattr(admin, "_ANSWER_S", 0.05)
+    with socket.create_connection(("127.0.0.1", desk.port)) as client:
+        client.sendall(b"GET /big HTTP/1.0\r\n\r\n")
+        deadline = time.monotonic() + 10
+        while desk.admin._connections or time.monotonic() < deadline - 9.9:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
 
 
 async def test_closing_ends_what_is_open(desk):

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from unittest.mock import ANY
 
 import pytest
 
@@ -60,6 +61,22 @@ def test_a_json_line_has_time_level_event_and_fields(capsys):
         "on": True,
         "none": None,
     }
+
+
+def test_what_is_bound_is_in_every_line_of_both_forms(capsys, monkeypatch):
+    """Issue: correlation by gateway and session id."""
+    monkeypatch.setattr(logs, "_bound", {})
+    logs.bind(gateway="ab12")
+    assert json_line(capsys, "joined", name="alice") == {
+        "time": ANY,
+        "level": "info",
+        "event": "joined",
+        "gateway": "ab12",
+        "name": "alice",
+    }
+    assert text_line(capsys, "joined", name="alice").endswith("joined gateway=ab12 name=alice\n")
+    logging.getLogger("redis").warning("reconnecting")
+    assert capsys.readouterr().err.endswith("reconnecting gateway=ab12 logger=redis\n")
 
 
 def test_a_json_field_cannot_take_the_place_of_the_event(capsys):

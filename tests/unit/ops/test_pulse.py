@@ -45,9 +45,14 @@ def told(journal):
 
 def test_systemd_is_told_of_the_beginning_and_the_end(systemd, journal):
     here = systemd()
+    here.doing("waiting for Redis")
     here.ready()
     here.stopping()
-    assert [text.split("\n")[0] for text in told(journal)] == ["READY=1", "STOPPING=1"]
+    assert told(journal) == [
+        "STATUS=waiting for Redis",
+        "READY=1\nSTATUS=ready",
+        "STOPPING=1\nSTATUS=draining",
+    ]
 
 
 def test_the_watchdog_is_fed_three_times_in_its_time(systemd, journal):
