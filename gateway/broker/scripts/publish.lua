@@ -7,17 +7,21 @@
 --       5 batch  hash of this gateway in this room: number, reply (its last batch)
 -- ARGV  1 channel  2 gateway  3 batch number  4 epoch it is meant for ('': any)
 --       5 log length  6 history length  7 retention s  8 batch memory s
---       then, for each operation, 6 fields:
---       verb, session, holder's gateway, holder's generation, name, body
+--       9 refs prefix: with a session behind it, the key of a stream REF-0: offset
+--       10 refs kept of each session  11 refs seconds
+--       then, for each operation, 7 fields:
+--       verb, session, holder's gateway, holder's generation, name, ref ('0': none), body
 --
 -- Verbs: say (a member speaks), join (becomes a member; an older generation of
 -- the same session is taken over without an event), keep (the same, never with
--- an event), leave, rename.  All but join and keep need the membership to be
--- held by exactly that gateway and generation.
+-- an event), leave, rename, post (appends, whoever it is: for the log of a
+-- gateway's inbox, which has no members).  Say, leave and rename need the
+-- membership to be held by exactly that gateway and generation.
 --
 -- Returns 'epoch' if the room's log is another one, else, for each operation,
 -- separated by blanks: the event's offset, 0 if refused, -1 if done without an
--- event.  A repeated batch number changes nothing and returns the first reply.
+-- event, =OFFSET if the session said this ref before, at that offset.  A
+-- repeated batch number changes nothing and returns the first reply.
 
 local meta, log, said, members, record = unpack(KEYS)
 local gateway, number = ARGV[2], ARGV[3]
