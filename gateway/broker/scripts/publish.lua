@@ -16,7 +16,8 @@
 -- the same session is taken over without an event), keep (the same, never with
 -- an event), leave, rename, post (appends, whoever it is: for the log of a
 -- gateway's inbox, which has no members).  Say, leave and rename need the
--- membership to be held by exactly that gateway and generation.
+-- membership to be held by exactly that gateway and generation.  An older one
+-- of the same session can be left, too: it went on, and ends where it never came.
 --
 -- Returns 'epoch' if the room's log is another one, else, for each operation,
 -- separated by blanks: the event's offset, 0 if refused, -1 if done without an
@@ -75,19 +76,20 @@ local function apply(index, verb, session, holder, generation, name, ref, body)
     if not new then return said_at and '=' .. said_at or 0 end
   end
   local member = redis.call('HGET', members, session)
-  local mine = holder .. ' ' .. generation .. ' '
+  local record = table.concat({holder, generation, name}, ' ')
+  local its_gateway, its_generation = string.match(member or '', '^(%S+) (%d+) ')
+  local ahead = tonumber(its_generation or generation) - tonumber(generation)
+  local mine = ahead == 0 and its_gateway == holder
   if verb == 'join' or verb == 'keep' then
-    local newest = member and tonumber(string.match(member, '^%S+ (%d+)')) or 0
-    if newest > tonumber(generation) then return 0 end
-    redis.call('HSET', members, session, mine .. name)
+    if ahead > 0 then return 0 end
+    redis.call('HSET', members, session, record)
     if member or verb == 'keep' then return -1 end
+  elseif verb == 'leave' then
+    if not mine and ahead >= 0 then return 0 end
+    redis.call('HDEL', members, session)
   elseif verb ~= 'post' then
-    if not member or string.sub(member, 1, #mine) ~= mine then return 0 end
-    if verb == 'leave' then
-      redis.call('HDEL', members, session)
-    elseif verb == 'rename' then
-      redis.call('HSET', members, session, mine .. name)
-    end
+    if not mine then return 0 end
+    if verb == 'rename' then redis.call('HSET', members, session, record) end
   end
   append(index, body, verb == 'say')
   if refs then
