@@ -25,6 +25,7 @@ from gateway.chat.events import (
     encode_event,
 )
 
+_NOBODY = GatewayId("")
 _OVERHEAD_BYTES = 128
 """What an operation costs besides its event's body, in the outbox and on the wire."""
 
@@ -80,6 +81,8 @@ class Operation:
     """One thing to be done to a room.  ``told(outcome, offset)`` is called once.
 
     ``offset`` is the event's place in the log, or 0 where there is none.
+    ``taken_from`` is known by then: the other gateway whose membership this
+    one took over, or ''.
     """
 
     room: str
@@ -88,6 +91,7 @@ class Operation:
     told: Callable[[Outcome, int], None]
     submitted_at: float = 0.0
     silent: bool = False
+    taken_from: GatewayId = _NOBODY
     body: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -222,12 +226,16 @@ class Outbox:
         """Redis applied the batch; ``results`` as in ``scripts/publish.lua``."""
         self._done(batch)
         for operation, result in zip(batch.operations, results, strict=True):
-            if result.startswith(b"="):
-                operation.finish(Outcome.REPEATED, int(result[1:]))
-            else:
-                offset = int(result)
-                outcome = Outcome.CONFIRMED if offset else Outcome.REFUSED
-                operation.finish(outcome, max(offset, 0))
+            match result[:1], result[1:]:
+                case b"=", offset:
+                    operation.finish(Outcome.REPEATED, int(offset))
+                case b"~", gateway:
+                    operation.taken_from = GatewayId(gateway.decode())
+                    operation.finish(Outcome.CONFIRMED)
+                case b"0", _:
+                    operation.finish(Outcome.REFUSED)
+                case _:
+                    operation.finish(Outcome.CONFIRMED, max(int(result), 0))
 
     def failed(self, batch: Batch) -> None:
         """Redis answered with an error: nothing was applied.  To be sent again."""

@@ -133,10 +133,25 @@ async def test_a_newer_holder_takes_over_without_an_event(redis, alice, enter):
     """DESIGN 4: the membership goes over without leave or join; then the old one is fenced off."""
     await redis.open("lobby", alice)
     newer = alice._replace(gateway="G2", generation=10)
-    assert await redis.publish(getattr(newer, enter)(), gateway="G2") == "-1"
+    assert await redis.publish(getattr(newer, enter)(), gateway="G2") == "~G1"
     assert await redis.members() == {"s1": "G2 10 alice"}
     assert await redis.publish(alice.says(), alice.leaves()) == "0 0"
     assert await redis.publish(newer.says(), gateway="G2") == "1"
+
+
+@pytest.mark.parametrize("enter", ["joins", "keeps"])
+async def test_who_takes_over_is_told_from_which_gateway_also_in_a_repeated_reply(
+    redis, alice, enter
+):
+    """publish.lua: ~GATEWAY; that gateway is to be told, even if the first answer was lost."""
+    await redis.open("lobby", alice)
+    newer = alice._replace(gateway="G2", generation=2)
+    batch = (getattr(newer, enter)(), newer.says())
+    assert await redis.publish(*batch, gateway="G2", number=1) == "~G1 1"
+    assert await redis.publish(*batch, gateway="G2", number=1) == "~G1 1"
+    assert await redis.publish(getattr(newer, enter)(), gateway="G2") == "-1"
+    again = newer._replace(generation=3)
+    assert await redis.publish(getattr(again, enter)(), gateway="G2") == "-1"
 
 
 @pytest.mark.parametrize("enter", ["joins", "keeps"])

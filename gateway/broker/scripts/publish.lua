@@ -21,8 +21,9 @@
 --
 -- Returns 'epoch' if the room's log is another one, else, for each operation,
 -- separated by blanks: the event's offset, 0 if refused, -1 if done without an
--- event, =OFFSET if the session said this ref before, at that offset.  A
--- repeated batch number changes nothing and returns the first reply.
+-- event, ~GATEWAY if so and the membership was that other gateway's until now,
+-- =OFFSET if the session said this ref before, at that offset.  A repeated batch
+-- number changes nothing and returns the first reply.
 
 local meta, log, said, members, record = unpack(KEYS)
 local gateway, number = ARGV[2], ARGV[3]
@@ -83,6 +84,7 @@ local function apply(index, verb, session, holder, generation, name, ref, body)
   if verb == 'join' or verb == 'keep' then
     if ahead > 0 then return 0 end
     redis.call('HSET', members, session, record)
+    if member and its_gateway ~= holder then return '~' .. its_gateway end
     if member or verb == 'keep' then return -1 end
   elseif verb == 'leave' then
     if not mine and ahead >= 0 then return 0 end

@@ -147,6 +147,20 @@ def test_each_is_told_its_own_outcome(outbox, submit, told):
     assert outbox.size_bytes == len(outbox) == 0
 
 
+def test_who_takes_a_membership_over_is_told_from_whom(outbox, submit):
+    """publish.lua: ~GATEWAY, and the answer is that it is done, without an event."""
+    taken_from = []
+
+    def told(*how):
+        taken_from.append((join.taken_from, *how))
+
+    join = Operation("lobby", ALICE, Joined("s1", "alice"), told)
+    assert join.taken_from == ""
+    outbox.submit(join)
+    outbox.answered(send(outbox), [b"~G2"])
+    assert taken_from == [("G2", Outcome.CONFIRMED, 0)]
+
+
 def test_what_was_never_sent_is_not_delivered_past_its_deadline(outbox, submit, told):
     """DESIGN 3: the sender is told the truth."""
     submit("sent")

@@ -22,16 +22,17 @@ sessions = st.sampled_from(["s1", "s2"])
 
 
 class RoomInRedis:
-    """What ``publish.lua`` does to one room, for a single gateway."""
+    """What ``publish.lua`` does to one room, for G1; G2 only joins and leaves."""
 
     def __init__(self) -> None:
         self.epoch = ""
         self.epochs = 0
+        self.taken: set[Operation] = set()  # joins that were answered so
         self.empty()
 
     def empty(self) -> None:
         """All is gone; the next who reads makes another log."""
-        self.epoch, self.members, self.last = "", set(), (0, "")
+        self.epoch, self.members, self.last = "", {}, (0, "")
         self.log: list[Operation] = []
 
     def read(self) -> str:
@@ -52,18 +53,22 @@ class RoomInRedis:
         self.last = batch.number, reply
         return reply
 
-    def _apply(self, operation: Operation) -> int:
+    def _apply(self, operation: Operation) -> int | str:
         session = operation.holder.session
         if operation.verb in (Verb.JOIN, Verb.KEEP):
-            known = session in self.members
-            self.members.add(session)
-            if known or operation.verb is Verb.KEEP:
+            before = self.members.get(session)
+            self.members[session] = "G1"
+            self.taken.discard(operation)
+            if before == "G2":
+                self.taken.add(operation)
+                return "~G2"
+            if before or operation.verb is Verb.KEEP:
                 return -1
         elif operation.verb is not Verb.POST:
-            if session not in self.members:
+            if self.members.get(session) != "G1":
                 return 0
             if operation.verb is Verb.LEAVE:
-                self.members.remove(session)
+                del self.members[session]
         self.log.append(operation)
         return len(self.log)
 
@@ -182,6 +187,11 @@ class OutboxMachine(RuleBasedStateMachine):
     def redis_comes_back_empty(self, room: str) -> None:
         self.rooms[room].empty()
 
+    @rule(room=st.sampled_from(ROOMS), session=sessions)
+    def a_session_goes_on_at_another_gateway(self, room: str, session: str) -> None:
+        if session in self.rooms[room].members:
+            self.rooms[room].members[session] = "G2"
+
     @rule()
     def the_other_gateway_reads_its_inbox(self) -> None:
         self.rooms[INBOX].read()
@@ -209,6 +219,9 @@ class OutboxMachine(RuleBasedStateMachine):
                     assert not times, f"{outcome}, but applied"
             else:
                 assert outcome in (Outcome.CONFIRMED, Outcome.REFUSED)
+                if outcome is Outcome.CONFIRMED:
+                    taken = operation in self.rooms[operation.room].taken
+                    assert operation.taken_from == ("G2" if taken else "")
 
     def teardown(self) -> None:
         """When all is well again, everybody is told, and nothing is left."""
