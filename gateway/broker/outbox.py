@@ -73,7 +73,8 @@ class Outcome(enum.Enum):
     NOT_DELIVERED = enum.auto()
     """Past its deadline and certainly never applied."""
     NOT_CONFIRMED = enum.auto()
-    """Past its deadline, sent, and unanswered: it may have been applied or be still."""
+    """It may have been applied, or may still be: past its deadline, sent, and unanswered;
+    or under a ref so old that nobody knows any more."""
 
 
 @dataclass(slots=True, eq=False)
@@ -232,6 +233,8 @@ class Outbox:
                 case b"~", gateway:
                     operation.taken_from = GatewayId(gateway.decode())
                     operation.finish(Outcome.CONFIRMED)
+                case b"?", _:
+                    operation.finish(Outcome.NOT_CONFIRMED)
                 case b"0", _:
                     operation.finish(Outcome.REFUSED)
                 case _:

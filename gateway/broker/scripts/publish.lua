@@ -22,8 +22,9 @@
 -- Returns 'epoch' if the room's log is another one, else, for each operation,
 -- separated by blanks: the event's offset, 0 if refused, -1 if done without an
 -- event, ~GATEWAY if so and the membership was that other gateway's until now,
--- =OFFSET if the session said this ref before, at that offset.  A repeated batch
--- number changes nothing and returns the first reply.
+-- =OFFSET if the session said this ref before, at that offset, ? if it may have
+-- (the ref is older than its newest, and not among those kept).  A repeated
+-- batch number changes nothing and returns the first reply.
 
 local meta, log, said, members, record = unpack(KEYS)
 local gateway, number = ARGV[2], ARGV[3]
@@ -62,19 +63,23 @@ local function append(index, body, spoken)
   lines[#lines + 1] = line
 end
 
--- Whether a session may say a ref now, and the offset at which it did already.
-local function look_up(refs, ref)
+-- What to answer to a ref that is not to be said now; nil if it is.
+local function said_before(refs, ref)
   local said_at = redis.call('XRANGE', refs, ref .. '-0', ref .. '-0')[1]
-  if said_at then return false, said_at[2][2] end
+  if said_at then return '=' .. said_at[2][2] end
   local newest = redis.call('XREVRANGE', refs, '+', '-', 'COUNT', 1)[1]
-  return not newest or tonumber(string.match(newest[1], '^%d+')) < tonumber(ref)
+  if not newest then return nil end
+  newest = string.match(newest[1], '^%d+')
+  -- As strings: a Lua number holds 53 bits, and a ref can have 63.
+  local grew = #ref > #newest or #ref == #newest and ref > newest
+  return not grew and '?' or nil
 end
 
 local function apply(index, verb, session, holder, generation, name, ref, body)
   local refs = ref ~= '0' and ARGV[9] .. session
   if refs then
-    local new, said_at = look_up(refs, ref)
-    if not new then return said_at and '=' .. said_at or 0 end
+    local answer = said_before(refs, ref)
+    if answer then return answer end
   end
   local member = redis.call('HGET', members, session)
   local record = table.concat({holder, generation, name}, ' ')

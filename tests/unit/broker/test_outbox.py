@@ -136,13 +136,15 @@ def test_an_error_does_not_undo_what_an_earlier_attempt_may_have_done(outbox, su
 
 
 def test_each_is_told_its_own_outcome(outbox, submit, told):
-    """publish.lua: the event's offset, 0 if refused, -1 if done without an event."""
-    submit("one", Joined("s1", "alice"), "three")
-    outbox.answered(send(outbox), [b"7", b"-1", b"0"])
+    """publish.lua: the event's offset, 0 if refused, -1 if done without an event, =OFFSET."""
+    submit("one", Joined("s1", "alice"), "three", "four", "five")
+    outbox.answered(send(outbox), [b"7", b"-1", b"0", b"=3", b"10"])
     assert told == [
         ("one", Outcome.CONFIRMED, 7),
         ("Joined", Outcome.CONFIRMED, 0),
         ("three", Outcome.REFUSED, 0),
+        ("four", Outcome.REPEATED, 3),
+        ("five", Outcome.CONFIRMED, 10),
     ]
     assert outbox.size_bytes == len(outbox) == 0
 
@@ -159,6 +161,13 @@ def test_who_takes_a_membership_over_is_told_from_whom(outbox, submit):
     outbox.submit(join)
     outbox.answered(send(outbox), [b"~G2"])
     assert taken_from == [("G2", Outcome.CONFIRMED, 0)]
+
+
+def test_a_ref_that_nobody_remembers_may_have_been_said(outbox, submit, told):
+    """Promise 4, and publish.lua: "?"; "not delivered" would be a guess."""
+    submit(Message("s1", "alice", "one", 7))
+    outbox.answered(send(outbox), [b"?"])
+    assert told == [("one", Outcome.NOT_CONFIRMED, 0)]
 
 
 def test_what_was_never_sent_is_not_delivered_past_its_deadline(outbox, submit, told):

@@ -14,6 +14,7 @@ INBOX = "@G2"  # of another gateway: never served here
 DEADLINE_S = 10.0
 EVENTS = {
     "say": lambda session, n: Message(session, "name", f"{n}"),
+    "say again": lambda session, n: Message(session, "name", f"{n}", 1 + n * 7 % 5),
     "join": lambda session, _: Joined(session, "name"),
     "leave": lambda session, _: Left(session, "name"),
     "rename": lambda session, n: Renamed(session, "name", f"name{n}"),
@@ -34,6 +35,7 @@ class RoomInRedis:
         """All is gone; the next who reads makes another log."""
         self.epoch, self.members, self.last = "", {}, (0, "")
         self.log: list[Operation] = []
+        self.refs: dict[str, dict[int, int]] = {}  # a session's last two, and their offsets
 
     def read(self) -> str:
         if not self.epoch:
@@ -54,7 +56,12 @@ class RoomInRedis:
         return reply
 
     def _apply(self, operation: Operation) -> int | str:
-        session = operation.holder.session
+        session, ref = operation.holder.session, operation.ref
+        said = self.refs.setdefault(session, {})
+        if ref in said:
+            return f"={said[ref]}"
+        if ref and said and ref < max(said):
+            return "?"
         if operation.verb in (Verb.JOIN, Verb.KEEP):
             before = self.members.get(session)
             self.members[session] = "G1"
@@ -70,6 +77,10 @@ class RoomInRedis:
             if operation.verb is Verb.LEAVE:
                 del self.members[session]
         self.log.append(operation)
+        if ref:
+            said[ref] = len(self.log)
+            for forgotten in sorted(said)[:-2]:
+                del said[forgotten]
         return len(self.log)
 
 
