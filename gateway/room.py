@@ -279,6 +279,8 @@ class Room:
 
     def _submit_join(self, resident: Resident) -> None:
         def told(outcome: Outcome, offset: int) -> None:
+            if operation.taken_from:
+                resident.replaces = operation.taken_from
             if outcome is Outcome.REFUSED:
                 self.gone(resident.session_id, resident)
                 resident.refused()
@@ -287,7 +289,8 @@ class Room:
                 self._settle(resident, self.relay.offset)
 
         event = Joined(resident.session_id, resident.name)
-        self._around.publisher.submit(Operation(self.name, resident.holder, event, told))
+        operation = Operation(self.name, resident.holder, event, told)
+        self._around.publisher.submit(operation)
 
     def _join_again(self) -> None:
         """Those who join may have been joined at a place that the relay will never reach.

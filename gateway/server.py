@@ -120,7 +120,13 @@ class Gateway:
         )
         self._host = Host(config, self.id)
         reader = Reader(self._client, keys, config)
-        self._registry = Registry(self._client, keys, config, self.id)
+        self._registry = Registry(
+            self._client,
+            keys,
+            config,
+            self.id,
+            on_forgone=lambda ghost: self._reaper.end(ghost),
+        )
         self._inquiries = Inquiries(reader)
         self._rooms = Rooms(
             config,
@@ -298,6 +304,7 @@ class Gateway:
                 await drain(self._host, within_s=self._config.drain_timeout)
                 await self._publisher.drained()
                 await self._registry.drained()
+                await self._publisher.drained()  # of sessions that the registry gave up
                 await self._registry.bury(self.id)
         except (TimeoutError, *calls.Unreachable) as error:
             log.warning("drain incomplete", error=str(error) or type(error).__name__)

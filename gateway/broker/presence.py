@@ -116,6 +116,7 @@ class Presence:
             keys.holds(self._gateway),
             keys.rooms,
             keys.calls,
+            keys.sessions,
         )
         args = (
             self._gateway,

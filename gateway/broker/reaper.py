@@ -47,8 +47,15 @@ class Reaper:
         def left(_outcome: Outcome, _offset: int) -> None:
             self._registry.release(ghost.folded, ghost.holder, lambda _answer: done())
 
+        self._end(ghost, left)
+
+    def end(self, ghost: Ghost) -> None:
+        """End one membership; its name is another's business."""
+        self._end(ghost, lambda _outcome, _offset: None)
+
+    def _end(self, ghost: Ghost, told: Callable[[Outcome, int], None]) -> None:
         event = Left(ghost.holder.session, ghost.name)
-        self._publisher.submit(Operation(ghost.room, ghost.holder, event, left))
+        self._publisher.submit(Operation(ghost.room, ghost.holder, event, told))
 
     async def run_forever(self) -> None:
         """Reap what is given, as long as the task lives."""

@@ -143,7 +143,8 @@ class Scripts:
         """``operations``: verb, folded name, session, generation, room, name."""
         keys, fields = self.keys, [field for operation in operations for field in operation]
         held = keys.holds(gateway)
-        where = (keys.names, keys.clock, keys.beats, held, keys.rooms, keys.calls)
+        shared = (keys.rooms, keys.calls, keys.sessions)
+        where = (keys.names, keys.clock, keys.beats, held, *shared)
         self.number += 1
         head = (gateway, SILENT_TICKS, 1000, gateway, number or self.number)
         reply = await self._run(REGISTRY, where, *head, *fields)
@@ -164,7 +165,7 @@ class Scripts:
     async def beat(self, gateway: str = "G1", retention_s: int = 1000) -> Alive:
         keys = self.keys
         registry = (keys.clock, keys.beats, keys.dying, keys.gateways, keys.names)
-        where = (*registry, keys.holds(gateway), keys.rooms, keys.calls)
+        where = (*registry, keys.holds(gateway), keys.rooms, keys.calls, keys.sessions)
         about = (f"about {gateway}", keys.probes(gateway), f"probe of {gateway}")
         state, tick, *dead = await self._run(
             BEAT, where, gateway, BEAT_MS, DEAD_TICKS, retention_s, *about

@@ -4,7 +4,8 @@
 --       2 beats  sorted set: gateway -> the tick of its last beat
 --       3 dying  sorted set: gateway -> the tick at which somebody began to reap it
 --       4 gateways  hash: gateway -> what it says of itself
---       5 names  6 holds (of this gateway)  7 rooms  8 calls: only kept from expiring
+--       5 names  6 holds (of this gateway)  7 rooms  8 calls  9 sessions: only kept
+--         from expiring
 -- ARGV  1 gateway  2 interval ms  3 dead ticks  4 retention s
 --       5 what it says of itself  6 its channel  7 the probe to publish there
 --
