@@ -11,8 +11,9 @@
 --       then, for each operation, 6 fields:
 --       verb, folded name, session, generation, room, name
 --
--- A call can be repeated under its number until there is a later one: one that was
--- stuck on a dead connection must not claim again what has been released since.
+-- Each call has a number greater than the last one's, also one that repeats what was
+-- not answered: the first attempt, if it was stuck on a dead connection and arrives
+-- late, must not claim again what has been released since.
 --
 -- Verbs:
 -- claim    'ok GENERATION ROOM NAME', 'taken', 'ghost FOLDED RECORD' if the holder's
@@ -36,7 +37,7 @@
 
 local names, clock, beats, holds, rooms, calls, sessions = unpack(KEYS)
 local gateway, silent, retention = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-if tonumber(ARGV[5]) < tonumber(redis.call('HGET', calls, ARGV[4]) or 0) then
+if tonumber(ARGV[5]) <= tonumber(redis.call('HGET', calls, ARGV[4]) or 0) then
   return redis.error_reply('STALE a later call came before this one')
 end
 local leased = redis.call('ZSCORE', beats, gateway)

@@ -1,4 +1,4 @@
-"""Claims that nobody wants any more when their answer comes, or was lost."""
+"""The registry's calls: repeated when they are lost, undone when nobody wants them any more."""
 
 import asyncio
 
@@ -82,6 +82,16 @@ async def test_a_session_that_came_by_a_lost_claim_and_went_is_given_up(redis, o
     assert ghost == Ghost("alice", Holder("G2", "s1", before + 1), "kitchen", "alice")
     assert await held(redis) == []
     assert ours.answers == []
+
+
+async def test_a_claim_that_was_not_heard_is_made_again_under_a_later_number(redis, ours):
+    """registry.lua: each call has a greater number, also one that repeats."""
+    ours.claim()
+    await ours.ask_in_vain()
+    first = int(await redis.client.hget(redis.keys.calls, "G2"))
+    await ours.settle()
+    assert int(await redis.client.hget(redis.keys.calls, "G2")) > first
+    assert ours.answers == [Granted(1, "lobby", "alice")]
 
 
 async def test_a_claim_that_was_never_made_and_is_not_wanted_is_not_made(redis, ours):
