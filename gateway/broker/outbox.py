@@ -241,7 +241,7 @@ class Outbox:
                     operation.finish(Outcome.CONFIRMED, max(int(result), 0))
 
     def failed(self, batch: Batch) -> None:
-        """Redis answered with an error: nothing was applied.  To be sent again."""
+        """Redis answered with an error, or never got it: nothing was applied.  To be sent again."""
         queue = self._queues[batch.room]
         if not queue.unsure:
             self._put_back(queue)

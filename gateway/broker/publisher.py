@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.broker.backoff import Backoff
-from gateway.broker.calls import PUBLISH, Call, Unreachable, call
+from gateway.broker.calls import PUBLISH, Call, NotSent, Unreachable, call
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Batch, Operation, Outbox, Outcome
 from gateway.chat.events import GatewayId
@@ -117,6 +117,10 @@ class Publisher:
             return True
         try:
             replies = await call(self._client, [self._call(batch) for batch in batches])
+        except NotSent:
+            for batch in batches:
+                self.outbox.failed(batch)
+            return False
         except Unreachable:
             for batch in batches:
                 self.outbox.lost(batch)

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.broker.backoff import Backoff
-from gateway.broker.calls import BURY, REGISTRY, Call, Unreachable, call
+from gateway.broker.calls import BURY, REGISTRY, Call, NotSent, Unreachable, call
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Holder
 from gateway.chat.events import GatewayId, SessionId
@@ -94,7 +94,7 @@ class _Request:
     name: str
     answered: Callable[[Answer], None] | None
     wanted: Callable[[], bool] | None = None
-    unsure: bool = False  # no answer came: it may have been done
+    unsure: bool = False  # it was sent, and not answered: it may have been done
 
     @property
     def comes(self) -> bool:
@@ -219,9 +219,9 @@ class Registry:
             return True
         try:
             (replies,) = await call(self._client, [self._call(requests)])
-        except Unreachable:
+        except Unreachable as error:
             for request in requests:
-                request.unsure = True
+                request.unsure |= not isinstance(error, NotSent)
             self._waiting.extendleft(reversed(requests))
             return False
         if isinstance(replies, RedisError):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.broker.calls import call
+from gateway.broker.calls import NotSent, call
 from gateway.broker.outbox import Holder
 from gateway.broker.registry import Ghost, Granted, Registry
 from gateway.config import Config
@@ -99,6 +99,22 @@ async def test_a_claim_that_was_never_made_and_is_not_wanted_is_not_made(redis, 
     ours.claim().append("hung up")
     await ours.settle()
     assert (await held(redis), ours.forgone, ours.answers) == ([], [], [])
+
+
+async def test_a_claim_that_redis_never_got_is_not_undone(redis, ours, monkeypatch):
+    """Registry: there is nothing to undo, and Redis, just back, has others to answer."""
+
+    async def refused(client, calls):
+        raise NotSent("refused")
+
+    gone = ours.claim()
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.broker.registry.call", refused)
+        assert not await ours.registry.run_once()
+    gone.append("hung up")
+    before = await redis.everything()
+    await ours.settle()
+    assert await redis.everything() == before
 
 
 async def test_a_session_that_went_on_elsewhere_is_not_given_up(redis, ours):
