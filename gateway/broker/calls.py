@@ -23,7 +23,9 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    MasterDownError,
     NoScriptError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -75,6 +77,14 @@ class Call:
     script: Script
     keys: Sequence[str]
     args: Sequence[str | bytes | int]
+
+
+def from_replica(reply: object) -> bool:
+    """Whether Redis answered that it did nothing, since it is a replica (by now)."""
+    if isinstance(reply, ReadOnlyError | MasterDownError):
+        return True
+    # What a script raised is quoted by servers older than 7.
+    return isinstance(reply, ResponseError) and "-READONLY " in str(reply)
 
 
 def keepalive_options(user_timeout_s: float) -> dict[int, int]:
@@ -145,14 +155,18 @@ async def call(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
     Redis can't have got any of them.  An error that Redis answered says that the call
     was not run.  Scripts that Redis does not know (any more) are loaded and called again.
     """
+    pool: Any = client.connection_pool
     try:
         replies = await _call(client, calls)
     except Unreachable:
         # The other connections are as suspect: each would cost a time-out of its own.
-        await client.connection_pool.disconnect(inuse_connections=False)
+        await pool.disconnect(inuse_connections=False)
         raise
-    if any(isinstance(reply, AuthenticationError) for reply in replies):
-        await client.connection_pool.disconnect(inuse_connections=False)
+    if any(isinstance(reply, AuthenticationError) or from_replica(reply) for reply in replies):
+        # New connections may be let in, or lead to the primary.  One that is in use now must
+        # not be used again either: a replica still answers those who only read.
+        await pool.update_active_connections_for_reconnect()
+        await pool.disconnect(inuse_connections=False)
     return replies
 
 

@@ -188,7 +188,9 @@ class Registry:
         keys = self._keys
         where = (keys.beats, keys.dying, keys.gateways, keys.holds(gateway), keys.calls)
         args = (gateway, "dead" if dead else "")
-        await call(self._client, [Call(BURY, where, args)])
+        (reply,) = await call(self._client, [Call(BURY, where, args)])
+        if isinstance(reply, RedisError):
+            raise reply
 
     async def drained(self) -> None:
         """Wait until nothing is left to ask."""

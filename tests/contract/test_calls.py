@@ -110,7 +110,7 @@ async def test_an_error_is_an_answer_and_the_others_are_heard(server, client, co
     assert done == 7
 
 
-@pytest.mark.parametrize("code", ["NOAUTH"])
+@pytest.mark.parametrize("code", ["NOAUTH", "READONLY", "MASTERDOWN", "ERR Error: -READONLY"])
 async def test_after_some_errors_another_connection_is_tried(server, client, code):
     """calls: this one will not fare better."""
     server.answer_to(b"EVALSHA", error(f"{code} not here"))
