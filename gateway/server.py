@@ -208,6 +208,7 @@ class Gateway:
                     ("presence", self._presence.run_forever()),
                     ("registry", self._registry.run_forever()),
                     ("publisher", self._publisher.run_forever()),
+                    ("deadlines", self._publisher.expire_forever()),
                     ("rooms", self._rooms.run_forever()),
                     ("inquiries", self._inquiries.run_forever()),
                     ("compare", self._rooms.compare_forever()),

@@ -114,7 +114,7 @@ class Operation:
     @property
     def mortal(self) -> bool:
         """Whether it has a deadline: what people say does, what they are does not."""
-        return self.verb is Verb.SAY or self.verb is Verb.POST
+        return isinstance(self.event, Message | Action | Private)
 
     @property
     def size_bytes(self) -> int:
@@ -280,7 +280,11 @@ class Outbox:
         return queue.paused
 
     def expire(self, now: float) -> None:
-        """Tell the senders of what is past its deadline; joins, leaves and renames have none."""
+        """Tell the senders of what is past its deadline; what people did not say has none.
+
+        A batch on its first way to Redis is left alone: how that ends is known soon,
+        and then there is a truth to tell.
+        """
         before = now - self._deadline_s
         for room, queue in list(self._queues.items()):
             late = [o for o in queue.waiting if o.mortal and o.submitted_at <= before]
@@ -288,8 +292,8 @@ class Outbox:
                 gone = set(map(id, late))
                 queue.waiting = deque(o for o in queue.waiting if id(o) not in gone)
                 self.size_bytes -= sum(operation.size_bytes for operation in late)
-            unsure = queue.unanswered.operations if queue.unanswered else ()
-            for operation in unsure:
+            batch = queue.unanswered if queue.unsure else None
+            for operation in batch.operations if batch else ():
                 if operation.mortal and operation.submitted_at <= before:
                     operation.finish(Outcome.NOT_CONFIRMED)
             for operation in late:
@@ -327,8 +331,10 @@ class Outbox:
         self._drop_if_empty(batch.room, queue)
 
     def _drop_if_empty(self, room: str, queue: _Queue) -> None:
-        if not (queue.epoch or queue.unanswered or queue.waiting or queue.restoring):
-            self._queues.pop(room, None)
+        empty = not (queue.epoch or queue.unanswered or queue.waiting or queue.restoring)
+        # Who was told in between may have begun another queue for the room.
+        if empty and self._queues.get(room) is queue:
+            del self._queues[room]
 
     def _put_back(self, queue: _Queue) -> None:
         """An unanswered batch that was certainly not applied becomes waiting again."""

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.broker.outbox import Holder, Operation, Outbox, Outcome
-from gateway.chat.events import Joined, Left, Message, Private, Renamed
+from gateway.chat.events import Joined, Left, Message, Private, Renamed, Replaced
 
 ALICE = Holder("G1", "s1", 1)
 DEADLINE_S = 30.0
@@ -183,9 +183,38 @@ def test_what_was_never_sent_is_not_delivered_past_its_deadline(outbox, submit, 
     assert len(told) == 2, "told twice"
 
 
-def test_joins_leaves_and_renames_have_no_deadline(outbox, submit, told):
-    """DESIGN 3: joined, left and renamed are repeated for ever."""
+def test_a_batch_on_its_first_way_is_left_alone_past_its_deadline(outbox, submit, told):
+    """Promise 4: how it ends is known soon; then the truth is told, be it late."""
+    submit("one", "two")
+    batch = send(outbox)
+    outbox.expire(2 * DEADLINE_S)
+    assert told == []
+    outbox.answered(batch, [b"1", b"2"])
+    assert [outcome for _, outcome, _ in told] == [Outcome.CONFIRMED] * 2
+    submit("three")
+    batch = send(outbox)
+    outbox.expire(2 * DEADLINE_S)
+    outbox.failed(batch)
+    outbox.expire(2 * DEADLINE_S)
+    assert told[2:] == [("three", Outcome.NOT_DELIVERED, 0)]
+
+
+def test_a_queue_that_was_begun_while_its_room_was_told_is_kept(outbox, told):
+    """seat: whoever is told goes on at once, perhaps by leaving the room and coming again."""
+
+    def leaves_and_says(*_how):
+        outbox.forget("lobby")
+        outbox.submit(operation("two", told))
+
+    outbox.submit(Operation("lobby", ALICE, Message("s1", "alice", "one"), leaves_and_says))
+    outbox.expire(DEADLINE_S)
+    assert texts(send(outbox)) == ["two"]
+
+
+def test_joins_leaves_renames_and_what_gateways_say_have_no_deadline(outbox, submit, told):
+    """DESIGN 3: joined, left and renamed are repeated for ever; nobody would be told."""
     submit(Joined("s1", "alice"), Renamed("s1", "alice", "al"), Left("s1", "al"))
+    submit(Replaced("s1", "alice", 2))
     outbox.expire(1e9)
     batch = send(outbox)
     outbox.lost(batch)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from gateway.broker.outbox import Batch, Holder, Operation, Outbox, Outcome, Verb
-from gateway.chat.events import Joined, Left, Message, Private, Renamed
+from gateway.chat.events import Joined, Left, Message, Private, Renamed, Replaced
 
 ROOMS = ("attic", "den")
 INBOX = "@G2"  # of another gateway: never served here
@@ -122,6 +122,10 @@ class OutboxMachine(RuleBasedStateMachine):
         event = Private(session, "name", "s9", "other", "psst")
         self.outbox.submit(self.operation(INBOX, session, event))
 
+    @rule(session=sessions)
+    def a_session_of_the_other_gateway_goes_on_here(self, session: str) -> None:
+        self.outbox.submit(self.operation(INBOX, session, Replaced(session, "name", 1)))
+
     # What the gateway learns.
 
     @rule(room=st.sampled_from(ROOMS), restored=st.lists(sessions, unique=True))
@@ -138,7 +142,6 @@ class OutboxMachine(RuleBasedStateMachine):
         if not any(operation.mortal for operation in waits):  # who speaks is a member
             self.outbox.forget(room)
 
-    @precondition(lambda self: not self.flying)
     @rule(seconds=st.floats(0.0, 8.0))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
