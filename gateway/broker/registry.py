@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -92,9 +93,14 @@ class _Request:
     holder: Holder
     room: str
     name: str
-    answered: Callable[[Answer], None] | None
+    answered: Callable[[Any], None] | None
     wanted: Callable[[], bool] | None = None
     unsure: bool = False  # it was sent, and not answered: it may have been done
+
+    @property
+    def asks(self) -> bool:
+        """Whether it changes nothing, and is asked for somebody who would rather not wait."""
+        return self.verb in ("find", "rooms")
 
     @property
     def comes(self) -> bool:
@@ -108,8 +114,9 @@ class _Request:
 
 
 class Registry:
-    """Claims and releases names; every request is repeated until it is answered.
+    """Claims and releases names; what changes something is repeated until it is answered.
 
+    Questions are asked once, and answered with None if Redis can't be asked.
     ``on_forgone`` gets a session that came here when nobody wanted it any more: its
     name is being released, and its membership, which may still be another gateway's,
     is to be ended.
@@ -166,12 +173,12 @@ class Registry:
         """Free the name, if exactly ``holder`` has it."""
         self._submit(_Request("release", folded, holder, "", "", answered))
 
-    def find(self, folded: str, answered: Callable[[Answer], None]) -> None:
-        """Ask who holds a name: ``Found`` or ``Absent``."""
+    def find(self, folded: str, answered: Callable[[Answer | None], None]) -> None:
+        """Ask who holds a name: ``Found``, ``Absent``, or None if that can't be known now."""
         self._submit(_Request("find", folded, self._nobody, "", "", answered))
 
-    def rooms(self, most: int, answered: Callable[[Answer], None]) -> None:
-        """Ask for the ``most`` biggest rooms: ``RoomCounts``."""
+    def rooms(self, most: int, answered: Callable[[Answer | None], None]) -> None:
+        """Ask for the ``most`` biggest rooms: ``RoomCounts``, or None as above."""
         holder = Holder(self._gateway, SessionId(""), most)
         self._submit(_Request("rooms", "", holder, "", "", answered))
 
@@ -224,13 +231,13 @@ class Registry:
         except Unreachable as error:
             for request in requests:
                 request.unsure |= not isinstance(error, NotSent)
-            self._waiting.extendleft(reversed(requests))
+            self._put_back(requests)
             return False
         if isinstance(replies, RedisError):
             if not self._refused:
                 log.warning("registry refused", error=str(replies))
             self._refused = True
-            self._waiting.extendleft(reversed(requests))
+            self._put_back(requests)
             return False
         self._refused = False
         again = [
@@ -257,6 +264,15 @@ class Registry:
             elif request.unsure and not self._comes_again(request, self._waiting):
                 chosen.append(self._undoing(request))
         return chosen
+
+    def _put_back(self, requests: list[_Request]) -> None:
+        """To be made again, except questions: those behind would wait as long for as little."""
+        self._waiting.extendleft(reversed(requests))
+        asked = [request for request in self._waiting if request.asks]
+        self._waiting = deque(request for request in self._waiting if not request.asks)
+        for request in asked:
+            if request.answered:
+                request.answered(None)
 
     def _settled(self, request: _Request, reply: bytes, together: list[_Request]) -> bool:
         """Hand an answer over.  False if the request is to be made again."""

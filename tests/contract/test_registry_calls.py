@@ -6,7 +6,7 @@ import pytest
 
 from gateway.broker.calls import NotSent, call
 from gateway.broker.outbox import Holder
-from gateway.broker.registry import Ghost, Granted, Registry
+from gateway.broker.registry import Found, Ghost, Granted, Registry
 from gateway.config import Config
 
 
@@ -67,6 +67,38 @@ async def at_g1(redis):
 
 async def held(redis):
     return sorted(record.decode() for record in await redis.client.hvals(redis.keys.names))
+
+
+async def test_a_question_is_asked_once_and_a_claim_until_it_is_answered(redis, ours):
+    """Registry: None, if Redis can't be asked; whoever asks can ask again."""
+    ours.registry.find("alice", ours.answers.append)
+    ours.claim()
+    await ours.ask_in_vain()
+    assert ours.answers == [None]
+    await ours.settle()
+    assert ours.answers == [None, Granted(1, "lobby", "alice")]
+    ours.registry.find("alice", ours.answers.append)
+    await ours.settle()
+    assert ours.answers[2:] == [Found(Holder("G2", "s1", 1), "lobby", "alice")]
+
+
+async def test_questions_behind_do_not_wait_for_what_is_away(redis, ours, monkeypatch):
+    """Registry: they would wait as long for as little."""
+    ours.claim()
+    ours.registry.find("alice", ours.answers.append)
+    ours.registry.release("bob", Holder("G9", "s9", 1))  # a call of its own
+    ours.registry.rooms(10, ours.answers.append)
+    await ours.ask_in_vain()
+    assert ours.answers == [None, None]
+
+
+@pytest.mark.parametrize("redis_url", ["real"], indirect=True)
+async def test_a_question_that_redis_refuses_is_answered_too(redis, ours):
+    """Registry: None, if Redis can't be asked."""
+    await redis.client.set(redis.keys.rooms, "something else")
+    ours.registry.rooms(10, ours.answers.append)
+    assert not await ours.registry.run_once()
+    assert ours.answers == [None]
 
 
 @pytest.mark.parametrize("asked", ["alice", "bob"])
