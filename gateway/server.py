@@ -146,11 +146,13 @@ class Gateway:
             on_batch=self._rooms.caught_up,
             on_subscribed=self._subscribed,
         )
+        clock = RedisClock()
         self._presence = Presence(
             self._client,
             keys,
             config,
             self.id,
+            clock,
             describe=self._vitals.describe,
             on_ready=self._redis_ready,
             on_away=self._redis_away,
@@ -168,7 +170,6 @@ class Gateway:
             Answers(config, self._rooms, self._publisher, self._registry, self._inquiries),
         )
         self._listener = Listener(config, self._adopt, self.certificate)
-        self._clock = RedisClock(self._client)
         self._systemd = Systemd()
         self._pulse = Pulse(self._systemd)
         self._vitals.parts = Parts(
@@ -180,7 +181,7 @@ class Gateway:
             self._presence,
             self._listener,
             self.certificate,
-            self._clock,
+            clock,
             self._pulse,
         )
         self._admin = Admin(
@@ -215,7 +216,6 @@ class Gateway:
                     ("report", self._rooms.report_forever()),
                     ("reaper", self._reaper.run_forever()),
                     ("host", self._host.watch_forever()),
-                    ("clock", self._clock.run_forever()),
                     ("pulse", self._pulse.run_forever()),
                 )
             ]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.broker.calls import BEAT, Call, Unreachable, call, from_replica
+from gateway.broker.clock import RedisClock
 from gateway.broker.keys import Keys
 from gateway.chat.events import GatewayId
 from gateway.config import Config
@@ -24,7 +26,7 @@ log = get_logger(__name__)
 
 
 class Presence:
-    """This gateway's proof of life.
+    """This gateway's proof of life.  Each beat also tells ``clock`` Redis's time.
 
     ``on_ready()`` tells when Redis is proven end to end, ``on_away(error)`` when
     it is not any more; ``on_lease_anew`` that the registry had forgotten this
@@ -39,6 +41,7 @@ class Presence:
         keys: Keys,
         config: Config,
         gateway: GatewayId,
+        clock: RedisClock,
         *,
         describe: Callable[[], str],
         on_ready: Callable[[], None],
@@ -52,6 +55,7 @@ class Presence:
         self._keys = keys
         self._config = config
         self._gateway = gateway
+        self._clock = clock
         self._describe = describe
         self._on_ready = on_ready
         self._on_away = on_away
@@ -132,6 +136,7 @@ class Presence:
             keys.probes(self._gateway),
             "probe",
         )
+        asked_at = time.monotonic()
         (reply,) = await call(self._client, [Call(BEAT, where, args)])
         if isinstance(reply, RedisError):
             raise reply
@@ -139,7 +144,8 @@ class Presence:
             # The subscription may still be with the replica, and must follow.
             self._demoted = False
             self._doubt()
-        state, _tick, *dead = reply
+        state, _tick, seconds, microseconds, *dead = reply
+        self._clock.heard(seconds + microseconds / 1e6, asked_at, time.monotonic())
         self._beaten_at = asyncio.get_running_loop().time()
         self._leased = state != b"dying"
         if state == b"new":

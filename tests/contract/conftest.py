@@ -25,6 +25,7 @@ class Alive(NamedTuple):
 
     state: str
     tick: int
+    redis_s: float
     to_reap: list[str]
 
 
@@ -167,10 +168,11 @@ class Scripts:
         registry = (keys.clock, keys.beats, keys.dying, keys.gateways, keys.names)
         where = (*registry, keys.holds(gateway), keys.rooms, keys.calls, keys.sessions)
         about = (f"about {gateway}", keys.probes(gateway), f"probe of {gateway}")
-        state, tick, *dead = await self._run(
+        state, tick, seconds, microseconds, *dead = await self._run(
             BEAT, where, gateway, BEAT_MS, DEAD_TICKS, retention_s, *about
         )
-        return Alive(state.decode(), tick, [gateway.decode() for gateway in dead])
+        to_reap = [gateway.decode() for gateway in dead]
+        return Alive(state.decode(), tick, seconds + microseconds / 1e6, to_reap)
 
     async def pass_time(self, ms: int) -> None:
         """As if the clock's last tick were that much longer ago."""

@@ -13,6 +13,7 @@ from proxy import FaultyProxy
 from redis.exceptions import ReadOnlyError
 
 from gateway.broker.calls import connect
+from gateway.broker.clock import RedisClock
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Holder, Operation, Outcome
 from gateway.broker.presence import Presence
@@ -52,7 +53,8 @@ class Presences:
 
     def __init__(self, url: str, **settings: float) -> None:
         config = Config(redis_url=url, beat_s=0.05, **settings)
-        self.client = connect(config)
+        self.client, self.clock = connect(config), RedisClock()
+        self.time_when_ready: float | None = None
         self.subscriber = Subscriber(
             config,
             on_message=lambda channel, payload: self.presence.probe_came_back(),
@@ -65,13 +67,17 @@ class Presences:
             KEYS,
             config,
             "G1",
+            self.clock,
             describe=lambda: "",
-            on_ready=lambda: None,
+            on_ready=self.told_ready,
             on_away=lambda error: None,
             on_lease_anew=lambda: None,
             on_dead=lambda gateway: None,
             on_unproven=lambda: self.subscriber.rebuild("unproven"),
         )
+
+    def told_ready(self) -> None:
+        self.time_when_ready = self.clock.now_s()
 
     async def run(self, stack: AsyncExitStack) -> None:
         stack.push_async_callback(self.client.aclose)
@@ -105,6 +111,14 @@ async def test_the_subscription_follows_to_the_new_primary(cluster, stack):
     await eventually(lambda: subscribers(cluster.new), 5, "subscribed to the new primary")
     assert subscribers(cluster.old) == 0
     assert cluster.new.cli("ZRANGE", KEYS.beats, 0, -1) == ["G1"]
+
+
+async def test_who_is_ready_knows_rediss_time(cluster, stack):
+    """vitals: lateness is told in it, from the first delivery on."""
+    ours = Presences(cluster.old.url)
+    await ours.run(stack)
+    seconds, _ = cluster.old.cli("TIME")
+    assert ours.time_when_ready == pytest.approx(int(seconds), abs=30)
 
 
 async def test_a_subscription_that_stayed_behind_unnoticed_is_made_anew(cluster, stack):

@@ -13,8 +13,9 @@
 -- in which nobody beat.  So a Redis that was stopped, or restarted, has aged
 -- nobody, and no living gateway looks dead after it.
 --
--- Returns {state, tick, gateway to reap...}; state is 'alive', 'new' (it had
--- no lease until now) or 'dying' (it is being reaped and has no lease yet).
+-- Returns {state, tick, seconds, microseconds, gateway to reap...}; state is
+-- 'alive', 'new' (it had no lease until now) or 'dying' (it is being reaped and
+-- has no lease yet); seconds and microseconds are Redis's time.
 -- A gateway to reap is given to one caller; if that one does not finish, to
 -- another one after as many ticks again.
 
@@ -39,7 +40,7 @@ else
   redis.call('HSET', gateways, gateway, ARGV[5])
 end
 
-local reply = {state, tick}
+local reply = {state, tick, tonumber(time[1]), tonumber(time[2])}
 local function give(found)
   for _, lost in ipairs(found) do
     redis.call('ZREM', beats, lost)
