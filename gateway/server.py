@@ -6,6 +6,7 @@ import asyncio
 import gc
 import secrets
 import socket
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -86,6 +87,14 @@ async def serve(config: Config, *, adopt_fd: int | None = None) -> int:
             return await gateway.run(bound, adopt_fd, stop)
         finally:
             await gateway.close()
+
+
+async def _end(services: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel them until they end: redis-py can swallow a cancellation, see ``calls.call``."""
+    while living := [service for service in services if not service.done()]:
+        for service in living:
+            service.cancel()
+        await asyncio.wait(living, timeout=0.1)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -220,8 +229,7 @@ class Gateway:
                 )
             ]
             code = await self._serve(bound, adopt_fd, stop)
-            for service in services:
-                service.cancel()
+            await _end(services)
         return code
 
     async def _redis_is_there(self, stop: asyncio.Event) -> bool:

@@ -6,10 +6,12 @@ only to who makes it; redis-py's own retries would publish twice.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import hashlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -157,7 +159,8 @@ async def call(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
     """
     pool: Any = client.connection_pool
     try:
-        replies = await _call(client, calls)
+        with _cancellable():
+            replies = await _call(client, calls)
     except Unreachable:
         # The other connections are as suspect: each would cost a time-out of its own.
         await pool.disconnect(inuse_connections=False)
@@ -168,6 +171,23 @@ async def call(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
         await pool.update_active_connections_for_reconnect()
         await pool.disconnect(inuse_connections=False)
     return replies
+
+
+@contextlib.contextmanager
+def _cancellable() -> Iterator[None]:
+    """Raise the ``CancelledError`` that came in between and was swallowed.
+
+    Below Python 3.12 ``asyncio.wait_for``, with which redis-py writes, can do that
+    (python/cpython#86296); and then a task that repeats its calls never ends.
+    """
+    task = asyncio.current_task()
+    assert task
+    before = task.cancelling()
+    try:
+        yield
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 async def _call(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:

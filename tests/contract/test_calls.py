@@ -141,6 +141,27 @@ async def test_what_was_done_is_known_if_scripts_can_t_be_loaded_for_the_rest(
     assert done == 7
 
 
+@pytest.mark.parametrize("redis_url", ["real"], indirect=True)  # the fake one lets nobody else run
+async def test_a_cancellation_is_not_swallowed(redis):
+    """python/cpython#86296: the way of redis-py's own writing; a gateway would never end.
+
+    Timers fall into line with the calls, so that it happened at almost each attempt.
+    """
+
+    read = Call(SYNC, redis.keys.room("@"), ("", 0, 0, 0, 60, "", "0"))
+
+    async def call_often():
+        for _ in range(2000):
+            await call(redis.client, [read])
+
+    for attempt in range(20):
+        calling = asyncio.create_task(call_often())
+        await asyncio.sleep(0.001 * attempt)
+        calling.cancel()
+        await asyncio.wait((calling,))
+        assert calling.cancelled()
+
+
 async def test_a_script_is_loaded_on_the_way_if_it_is_not_known(server, client):
     """Promise 3: a Redis restart; it knows no scripts then."""
     loaded: list[bytes] = []
