@@ -17,7 +17,7 @@ from gateway.broker.reader import Question, Reader, Snapshot
 from gateway.chat.events import Envelope, decode_envelope
 from gateway.config import Config
 
-SILENT_TICKS, DEAD_TICKS, BEAT_MS = 3, 10, 1000
+SILENT_TICKS, DEAD_TICKS, BEAT_MS = Config().silent_ticks, Config().dead_ticks, 1000
 
 
 class Alive(NamedTuple):

@@ -9,9 +9,10 @@
 -- ARGV  1 gateway  2 interval ms  3 dead ticks  4 retention s
 --       5 what it says of itself  6 its channel  7 the probe to publish there
 --
--- Time is counted in ticks: at most one an interval, and one only for any time
--- in which nobody beat.  So a Redis that was stopped, or restarted, has aged
--- nobody, and no living gateway looks dead after it.
+-- Time is counted in ticks: one for each interval in which somebody beats (or nine
+-- tenths of it: who beats a little early must not have to wait for the next beat),
+-- and one only for any time in which nobody does.  So a Redis that was stopped, or
+-- restarted, has aged nobody, and no living gateway looks dead after it.
 --
 -- Returns {state, tick, seconds, microseconds, gateway to reap...}; state is
 -- 'alive', 'new' (it had no lease until now) or 'dying' (it is being reaped and
