@@ -192,6 +192,7 @@ class Room:
             snapshot.offset,
             snapshot.at_known,
             list(map(decode_envelope, snapshot.lines)),
+            snapshot.at_last,
         )
         self._deliver(self.relay.read(reading))
         if known != snapshot.epoch:
