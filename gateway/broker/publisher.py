@@ -23,6 +23,7 @@ log = get_logger(__name__)
 _PIPELINE_BATCHES_BYTES = 4
 """A pipeline carries as many bytes as this many full batches."""
 _EXPIRE_S = 1.0
+"""How long after its deadline a line can be told of, at most."""
 
 
 class Publisher:
