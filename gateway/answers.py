@@ -58,8 +58,10 @@ class Answers:
             seat.answer(Notice(f"not delivered: {text}", "not_delivered", ref))
             return
 
-        def found(answer: Answer) -> None:
-            if isinstance(answer, Found):
+        def found(answer: Answer | None) -> None:
+            if answer is None:
+                seat.answer(Notice(f"not delivered: {text}", "not_delivered", ref))
+            elif isinstance(answer, Found):
                 self._post_to(seat, answer, text, ref)
                 seat.session.answered()
                 seat.pump()
@@ -109,9 +111,8 @@ class Answers:
             seat.answer(_UNAVAILABLE)
             return
 
-        def answered(answer: Answer) -> None:
-            assert isinstance(answer, RoomCounts)
-            seat.answer(RoomList(answer.rooms))
+        def answered(answer: Answer | None) -> None:
+            seat.answer(RoomList(answer.rooms) if isinstance(answer, RoomCounts) else _UNAVAILABLE)
 
         self._rooms.report()  # what was just done here is to be seen
         self._registry.rooms(self._config.rooms_listed, answered)

@@ -104,7 +104,9 @@ class Config:
     flush_events: int = 24
     beat_s: float = 1.0
     silent_ticks: int = 3
-    dead_ticks: int = 10
+    # A tick is 0.9 s or a little more.  Ten whole ones lie between that of a gateway's last beat
+    # and the one at which it is dead: it was silent for about 10 s in which Redis was there.
+    dead_ticks: int = 11
     retention_s: int = 86_400
     batch_memory_s: int = 3600
     rooms_listed: int = 50
@@ -116,7 +118,6 @@ class Config:
     outbox_bytes: int = 16_777_216
     connect_timeout_s: float = 2.0
     reply_timeout_s: float = 3.0
-    probe_s: float = 1.0
     probe_timeout_s: float = 3.0
     compare_s: float = 3.0
     hold_bytes: int = 4_194_304

@@ -205,19 +205,18 @@ class Host:
 
     def claim(self, seat: Seat, name: str) -> None:
         """Get ``name`` for the session, ending a ghost that holds it."""
-        folded, session = fold_name(name), seat.session
-        id = session.id
+        session, id = seat.session, seat.session.id
 
         def answered(answer: Answer) -> None:
             match answer:
-                case Granted(generation) if session.id != id:
+                case Granted(generation, _, held) if session.id != id:
                     # Evicted meanwhile: it asks as another session now.
                     holder = Holder(self.gateway, id, generation)
-                    self.cluster.registry.release(folded, holder)
+                    self.cluster.registry.release(fold_name(held), holder)
                 case _ if session.id != id:
                     pass
                 case Granted():
-                    self._granted(seat, name, folded, answer)
+                    self._granted(seat, answer)
                 case _ if seat.leaving:
                     pass
                 case Ghost():
@@ -229,7 +228,7 @@ class Host:
         if not self.ready:
             self._tell_to_wait(seat)
         self.cluster.registry.claim(
-            folded,
+            fold_name(name),
             name,
             id,
             seat.generation,
@@ -238,8 +237,8 @@ class Host:
             wanted=lambda: not seat.leaving and session.id == id,
         )
 
-    def _granted(self, seat: Seat, name: str, folded: str, answer: Granted) -> None:
-        seat.generation = answer.generation
+    def _granted(self, seat: Seat, answer: Granted) -> None:
+        seat.generation, folded = answer.generation, fold_name(answer.name)
         if seat.leaving:
             self.cluster.registry.release(folded, seat.holder)
             return
@@ -248,10 +247,8 @@ class Host:
         self._naming.pop(seat, None)
         self._told_to_wait.discard(seat)
         self._by_session[seat.session.id] = seat
-        if answer.before:
-            seat.session.room = answer.room
-            seat.replaces = answer.before
-        seat.session.granted(name)
+        seat.session.room = answer.room
+        seat.session.granted(answer.name)
 
     def tell_replaced(self, seat: Seat) -> None:
         """Let the gateway that had the session know.

@@ -19,13 +19,14 @@ class Reading:
 
     ``offset`` is the log's last one; ``at_known`` the line at the relay's own
     last offset, b'' if there is none; ``envelopes`` what follows it, as far as
-    it was read.
+    it was read; ``at_last`` the line at ``offset``, b'' if there is none.
     """
 
     epoch: str
     offset: int
     at_known: bytes
     envelopes: Sequence[Envelope]
+    at_last: bytes = b""
 
 
 @dataclass(slots=True)
@@ -90,15 +91,15 @@ class Relay:
         out: list[Envelope | Missed] = []
         self.behind = False
         if not self.epoch:
-            self._jump(reading.epoch, reading.offset)
+            self._jump_to_end(reading)
         elif reading.epoch != self.epoch:
             # All of the new log is news; what the old one still held is gone.
             self._miss(out)
-            self._jump(reading.epoch, 0)
+            self.epoch, self.offset, self._line = reading.epoch, 0, b""
             self._replay(reading, out)
         elif self._is_other_log(reading):
             self._miss(out)
-            self._jump(reading.epoch, reading.offset)
+            self._jump_to_end(reading)
         else:
             self._replay(reading, out)
         if not self.behind:
@@ -125,7 +126,7 @@ class Relay:
                 self.behind = True  # there is more to read
             else:
                 self._miss(out)
-                self._jump(reading.epoch, reading.offset)
+                self._jump_to_end(reading)
 
     def _release_held(self, out: list[Envelope | Missed]) -> None:
         held = sorted(self._held, key=lambda envelope: envelope.offset)
@@ -148,8 +149,9 @@ class Relay:
         self._line = envelope.raw
         out.append(envelope)
 
-    def _jump(self, epoch: str, offset: int) -> None:
-        self.epoch, self.offset, self._line = epoch, offset, b""
+    def _jump_to_end(self, reading: Reading) -> None:
+        """Go on from the log's last line, which is kept to know the log again by it."""
+        self.epoch, self.offset, self._line = reading.epoch, reading.offset, reading.at_last
 
     def _miss(self, out: list[Envelope | Missed]) -> None:
         self._counts.unfillable += 1

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Protocol
 
 from gateway.broker.outbox import Holder
-from gateway.chat.events import Envelope
+from gateway.chat.events import Envelope, GatewayId
 from gateway.hub import Member
 
 
 class Resident(Member, Protocol):
     """A session's place in a room: can be sent to, and is told what became of it."""
+
+    replaces: GatewayId
+    """The gateway that had the membership until now; '' if none."""
 
     @property
     def holder(self) -> Holder: ...

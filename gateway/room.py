@@ -192,6 +192,7 @@ class Room:
             snapshot.offset,
             snapshot.at_known,
             list(map(decode_envelope, snapshot.lines)),
+            snapshot.at_last,
         )
         self._deliver(self.relay.read(reading))
         if known != snapshot.epoch:
@@ -279,6 +280,8 @@ class Room:
 
     def _submit_join(self, resident: Resident) -> None:
         def told(outcome: Outcome, offset: int) -> None:
+            if operation.taken_from:
+                resident.replaces = operation.taken_from
             if outcome is Outcome.REFUSED:
                 self.gone(resident.session_id, resident)
                 resident.refused()
@@ -287,7 +290,8 @@ class Room:
                 self._settle(resident, self.relay.offset)
 
         event = Joined(resident.session_id, resident.name)
-        self._around.publisher.submit(Operation(self.name, resident.holder, event, told))
+        operation = Operation(self.name, resident.holder, event, told)
+        self._around.publisher.submit(operation)
 
     def _join_again(self) -> None:
         """Those who join may have been joined at a place that the relay will never reach.

@@ -6,10 +6,12 @@ only to who makes it; redis-py's own retries would publish twice.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import hashlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,12 +22,33 @@ import redis.asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.config import Config, SettingsError
 
 Unreachable = (RedisError, OSError, TimeoutError)
 """What a call raises when Redis did not answer: it may have done the work or not."""
+
+
+class NotSent(RedisConnectionError):
+    """No connection could be had: nothing of the calls was written, and none of them can run.
+
+    Refused, timed out, not let in, or still loading its file when the connection was made.
+    One of ``Unreachable``.
+    """
+
+
+_ANSWERS = (ResponseError, BusyLoadingError, AuthenticationError)
+"""What Redis answers instead of running a command; to redis-py some are lost connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +79,14 @@ class Call:
     script: Script
     keys: Sequence[str]
     args: Sequence[str | bytes | int]
+
+
+def from_replica(reply: object) -> bool:
+    """Whether Redis answered that it did nothing, since it is a replica (by now)."""
+    if isinstance(reply, ReadOnlyError | MasterDownError):
+        return True
+    # What a script raised is quoted by servers older than 7.
+    return isinstance(reply, ResponseError) and "-READONLY " in str(reply)
 
 
 def keepalive_options(user_timeout_s: float) -> dict[int, int]:
@@ -122,41 +153,72 @@ def connect(config: Config) -> redis_asyncio.Redis:
 async def call(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
     """Make all ``calls`` in one pipeline; their replies, or the errors Redis answered.
 
-    Raises one of ``Unreachable`` if they were not all answered in time.
-    Scripts that Redis does not know (any more) are loaded and called again:
-    such a call has not run.
+    Raises one of ``Unreachable`` if they were not all answered in time; ``NotSent`` if
+    Redis can't have got any of them.  An error that Redis answered says that the call
+    was not run.  Scripts that Redis does not know (any more) are loaded and called again.
     """
+    pool: Any = client.connection_pool
     try:
-        return await _call(client, calls)
+        with _cancellable():
+            replies = await _call(client, calls)
     except Unreachable:
         # The other connections are as suspect: each would cost a time-out of its own.
-        await client.connection_pool.disconnect(inuse_connections=False)
+        await pool.disconnect(inuse_connections=False)
         raise
+    if any(isinstance(reply, AuthenticationError) or from_replica(reply) for reply in replies):
+        # New connections may be let in, or lead to the primary.  One that is in use now must
+        # not be used again either: a replica still answers those who only read.
+        await pool.update_active_connections_for_reconnect()
+        await pool.disconnect(inuse_connections=False)
+    return replies
+
+
+@contextlib.contextmanager
+def _cancellable() -> Iterator[None]:
+    """Raise the ``CancelledError`` that came in between and was swallowed.
+
+    Below Python 3.12 ``asyncio.wait_for``, with which redis-py writes, can do that
+    (python/cpython#86296); and then a task that repeats its calls never ends.
+    """
+    task = asyncio.current_task()
+    assert task
+    before = task.cancelling()
+    try:
+        yield
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 async def _call(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
-    replies = await _pipeline(client, calls)
+    replies = await _pipeline(client, [_packed(one) for one in calls])
     unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
     if unknown:
-        for script in {calls[i].script for i in unknown}:
-            await client.script_load(script.text)
-        again = await _pipeline(client, [calls[i] for i in unknown])
-        for i, reply in zip(unknown, again, strict=True):
+        scripts = {calls[i].script for i in unknown}
+        loads = [_pack("SCRIPT", "LOAD", script.text) for script in scripts]
+        try:
+            again = await _pipeline(client, loads + [_packed(calls[i]) for i in unknown])
+        except NotSent:
+            return replies  # the others have run
+        for i, reply in zip(unknown, again[len(loads) :], strict=True):
             replies[i] = reply
     return replies
 
 
-async def _pipeline(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
+async def _pipeline(client: redis_asyncio.Redis, commands: Sequence[bytes]) -> list[Any]:
     """Without redis-py's own pipeline: packing in C and no retry machinery halve the cost."""
     pool: Any = client.connection_pool
-    connection = await pool.get_connection()
+    try:
+        connection = await pool.get_connection()
+    except Unreachable as error:
+        raise NotSent(str(error) or type(error).__name__) from error
     replies: list[Any] = []
     try:
-        await connection.send_packed_command(b"".join(map(_packed, calls)), check_health=False)
-        for _ in calls:
+        await connection.send_packed_command(b"".join(commands), check_health=False)
+        for _ in commands:
             try:
-                replies.append(await connection.read_response())
-            except ResponseError as error:
+                replies.append(await connection.read_response(disconnect_on_error=False))
+            except _ANSWERS as error:
                 replies.append(error)
     except BaseException:
         # What is still to come must not answer the next call.
@@ -168,6 +230,9 @@ async def _pipeline(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[
 
 
 def _packed(one: Call) -> bytes:
-    words: Any = ("EVALSHA", one.script.sha, len(one.keys), *one.keys, *one.args)
-    packed: bytes = hiredis.pack_command(words)
+    return _pack("EVALSHA", one.script.sha, len(one.keys), *one.keys, *one.args)
+
+
+def _pack(*words: str | bytes | int) -> bytes:
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # wrong stub
     return packed

@@ -69,6 +69,10 @@ class Keys:
         return f"{self.namespace}:{{registry}}:rooms"
 
     @property
+    def sessions(self) -> str:
+        return f"{self.namespace}:{{registry}}:sessions"
+
+    @property
     def calls(self) -> str:
         return f"{self.namespace}:{{registry}}:calls"
 

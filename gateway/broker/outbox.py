@@ -25,6 +25,7 @@ from gateway.chat.events import (
     encode_event,
 )
 
+_NOBODY = GatewayId("")
 _OVERHEAD_BYTES = 128
 """What an operation costs besides its event's body, in the outbox and on the wire."""
 
@@ -72,7 +73,8 @@ class Outcome(enum.Enum):
     NOT_DELIVERED = enum.auto()
     """Past its deadline and certainly never applied."""
     NOT_CONFIRMED = enum.auto()
-    """Past its deadline, sent, and unanswered: it may have been applied or be still."""
+    """It may have been applied, or may still be: past its deadline, sent, and unanswered;
+    or under a ref so old that nobody knows any more."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +82,8 @@ class Operation:
     """One thing to be done to a room.  ``told(outcome, offset)`` is called once.
 
     ``offset`` is the event's place in the log, or 0 where there is none.
+    ``taken_from`` is known by then: the other gateway whose membership this
+    one took over, or ''.
     """
 
     room: str
@@ -88,6 +92,7 @@ class Operation:
     told: Callable[[Outcome, int], None]
     submitted_at: float = 0.0
     silent: bool = False
+    taken_from: GatewayId = _NOBODY
     body: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -109,7 +114,7 @@ class Operation:
     @property
     def mortal(self) -> bool:
         """Whether it has a deadline: what people say does, what they are does not."""
-        return self.verb is Verb.SAY or self.verb is Verb.POST
+        return isinstance(self.event, Message | Action | Private)
 
     @property
     def size_bytes(self) -> int:
@@ -222,15 +227,21 @@ class Outbox:
         """Redis applied the batch; ``results`` as in ``scripts/publish.lua``."""
         self._done(batch)
         for operation, result in zip(batch.operations, results, strict=True):
-            if result.startswith(b"="):
-                operation.finish(Outcome.REPEATED, int(result[1:]))
-            else:
-                offset = int(result)
-                outcome = Outcome.CONFIRMED if offset else Outcome.REFUSED
-                operation.finish(outcome, max(offset, 0))
+            match result[:1], result[1:]:
+                case b"=", offset:
+                    operation.finish(Outcome.REPEATED, int(offset))
+                case b"~", gateway:
+                    operation.taken_from = GatewayId(gateway.decode())
+                    operation.finish(Outcome.CONFIRMED)
+                case b"?", _:
+                    operation.finish(Outcome.NOT_CONFIRMED)
+                case b"0", _:
+                    operation.finish(Outcome.REFUSED)
+                case _:
+                    operation.finish(Outcome.CONFIRMED, max(int(result), 0))
 
     def failed(self, batch: Batch) -> None:
-        """Redis answered with an error: nothing was applied.  To be sent again."""
+        """Redis answered with an error, or never got it: nothing was applied.  To be sent again."""
         queue = self._queues[batch.room]
         if not queue.unsure:
             self._put_back(queue)
@@ -269,7 +280,11 @@ class Outbox:
         return queue.paused
 
     def expire(self, now: float) -> None:
-        """Tell the senders of what is past its deadline; joins, leaves and renames have none."""
+        """Tell the senders of what is past its deadline; what people did not say has none.
+
+        A batch on its first way to Redis is left alone: how that ends is known soon,
+        and then there is a truth to tell.
+        """
         before = now - self._deadline_s
         for room, queue in list(self._queues.items()):
             late = [o for o in queue.waiting if o.mortal and o.submitted_at <= before]
@@ -277,8 +292,8 @@ class Outbox:
                 gone = set(map(id, late))
                 queue.waiting = deque(o for o in queue.waiting if id(o) not in gone)
                 self.size_bytes -= sum(operation.size_bytes for operation in late)
-            unsure = queue.unanswered.operations if queue.unanswered else ()
-            for operation in unsure:
+            batch = queue.unanswered if queue.unsure else None
+            for operation in batch.operations if batch else ():
                 if operation.mortal and operation.submitted_at <= before:
                     operation.finish(Outcome.NOT_CONFIRMED)
             for operation in late:
@@ -316,8 +331,10 @@ class Outbox:
         self._drop_if_empty(batch.room, queue)
 
     def _drop_if_empty(self, room: str, queue: _Queue) -> None:
-        if not (queue.epoch or queue.unanswered or queue.waiting or queue.restoring):
-            self._queues.pop(room, None)
+        empty = not (queue.epoch or queue.unanswered or queue.waiting or queue.restoring)
+        # Who was told in between may have begun another queue for the room.
+        if empty and self._queues.get(room) is queue:
+            del self._queues[room]
 
     def _put_back(self, queue: _Queue) -> None:
         """An unanswered batch that was certainly not applied becomes waiting again."""

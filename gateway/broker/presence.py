@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway.broker.calls import BEAT, Call, Unreachable, call
+from gateway.broker.calls import BEAT, Call, Unreachable, call, from_replica
+from gateway.broker.clock import RedisClock
 from gateway.broker.keys import Keys
 from gateway.chat.events import GatewayId
 from gateway.config import Config
@@ -24,13 +26,13 @@ log = get_logger(__name__)
 
 
 class Presence:
-    """This gateway's proof of life.
+    """This gateway's proof of life.  Each beat also tells ``clock`` Redis's time.
 
     ``on_ready()`` tells when Redis is proven end to end, ``on_away(error)`` when
     it is not any more; ``on_lease_anew`` that the registry had forgotten this
     gateway (it was reaped, or Redis came back empty); ``on_dead`` gets each
     gateway that this one is to reap; ``on_unproven`` is called when probes
-    are published but do not come back.
+    are published but do not come back, or may be published to another server.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Presence:
         keys: Keys,
         config: Config,
         gateway: GatewayId,
+        clock: RedisClock,
         *,
         describe: Callable[[], str],
         on_ready: Callable[[], None],
@@ -52,6 +55,7 @@ class Presence:
         self._keys = keys
         self._config = config
         self._gateway = gateway
+        self._clock = clock
         self._describe = describe
         self._on_ready = on_ready
         self._on_away = on_away
@@ -64,6 +68,7 @@ class Presence:
         self._proven_at = float("-inf")
         self._doubted_at = 0.0  # when the subscription was made or given up
         self._error = ""
+        self._demoted = False  # the server that was asked last is a replica
         self._hurry = asyncio.Event()
 
     def probe_came_back(self) -> None:
@@ -86,6 +91,7 @@ class Presence:
                 self._error = ""
             except Unreachable as error:
                 self._error = str(error) or type(error).__name__
+                self._demoted |= from_replica(error)
             self._judge()
             due = max(due + self._config.beat_s, loop.time())
             await self._watch_until(due)
@@ -101,9 +107,12 @@ class Presence:
         limit_s = self._config.probe_timeout_s
         since = max(self._proven_at, self._doubted_at)
         if self._beaten_at - since > limit_s and self._was_leased:
-            # A new one gets as long: given up at each beat, it would miss every probe.
-            self._doubted_at = loop.time()
-            self._on_unproven()
+            self._doubt()
+
+    def _doubt(self) -> None:
+        # A new one gets as long: given up at each beat, it would miss every probe.
+        self._doubted_at = asyncio.get_running_loop().time()
+        self._on_unproven()
 
     async def _beat(self) -> None:
         keys, config = self._keys, self._config
@@ -116,6 +125,7 @@ class Presence:
             keys.holds(self._gateway),
             keys.rooms,
             keys.calls,
+            keys.sessions,
         )
         args = (
             self._gateway,
@@ -126,10 +136,16 @@ class Presence:
             keys.probes(self._gateway),
             "probe",
         )
+        asked_at = time.monotonic()
         (reply,) = await call(self._client, [Call(BEAT, where, args)])
         if isinstance(reply, RedisError):
             raise reply
-        state, _tick, *dead = reply
+        if self._demoted:
+            # The subscription may still be with the replica, and must follow.
+            self._demoted = False
+            self._doubt()
+        state, _tick, seconds, microseconds, *dead = reply
+        self._clock.heard(seconds + microseconds / 1e6, asked_at, time.monotonic())
         self._beaten_at = asyncio.get_running_loop().time()
         self._leased = state != b"dying"
         if state == b"new":

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.broker.backoff import Backoff
-from gateway.broker.calls import PUBLISH, Call, Unreachable, call
+from gateway.broker.calls import PUBLISH, Call, NotSent, Unreachable, call
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Batch, Operation, Outbox, Outcome
 from gateway.chat.events import GatewayId
@@ -22,6 +22,8 @@ log = get_logger(__name__)
 
 _PIPELINE_BATCHES_BYTES = 4
 """A pipeline carries as many bytes as this many full batches."""
+_EXPIRE_S = 1.0
+"""How long after its deadline a line can be told of, at most."""
 
 
 class Publisher:
@@ -68,12 +70,13 @@ class Publisher:
         operation.submitted_at = asyncio.get_running_loop().time()
         self.submitted += 1
         self.outbox.submit(operation)
-        self._drained.clear()
+        self._look_if_drained()
         self._wake.set()
 
     def serve(self, room: str, epoch: str, restore: list[Operation]) -> None:
         """The room's log is known; see ``Outbox.serve``."""
         self.outbox.serve(room, epoch, restore)
+        self._look_if_drained()
         self._wake.set()
 
     def forget(self, room: str) -> None:
@@ -84,31 +87,33 @@ class Publisher:
         """Wait until nothing is left to send."""
         await self._drained.wait()
 
+    def _look_if_drained(self) -> None:
+        if self.outbox.size_bytes:
+            self._drained.clear()
+        else:
+            self._drained.set()
+
     async def run_forever(self) -> None:
         """Send what waits, as long as the task lives."""
-        loop = asyncio.get_running_loop()
         backoff = Backoff()
-        expire_s = min(1.0, self._config.publish_deadline / 4)
-        expire_at = 0.0
         while True:
-            try:
-                # Wakes without cause now and then, to look at the deadlines.
-                async with asyncio.timeout(expire_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await self._wake.wait()
             self._wake.clear()
-            if loop.time() >= expire_at:
-                self.outbox.expire(loop.time())
-                expire_at = loop.time() + expire_s
             if await self.run_once():
                 backoff.reset()
             else:
                 self.retries += 1
                 await asyncio.sleep(backoff.next_s())
                 self._wake.set()
-            if not self.outbox.size_bytes:
-                self._drained.set()
+            self._look_if_drained()
+
+    async def expire_forever(self) -> None:
+        """Look at the deadlines, as long as the task lives; also while Redis is waited for."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(_EXPIRE_S, self._config.publish_deadline / 4))
+            self.outbox.expire(loop.time())
+            self._look_if_drained()
 
     async def run_once(self) -> bool:
         """One pipeline.  False if any of it has to be sent again after a pause."""
@@ -117,6 +122,10 @@ class Publisher:
             return True
         try:
             replies = await call(self._client, [self._call(batch) for batch in batches])
+        except NotSent:
+            for batch in batches:
+                self.outbox.failed(batch)
+            return False
         except Unreachable:
             for batch in batches:
                 self.outbox.lost(batch)

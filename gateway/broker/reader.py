@@ -44,6 +44,7 @@ class Snapshot:
     """What ``scripts/sync.lua`` answers.  Lines are raw, oldest first.
 
     ``members`` is None where they were not asked for and nothing made them necessary.
+    ``at_last`` is the line at ``offset``, b'' if the log does not have it (any more).
     """
 
     epoch: str
@@ -53,6 +54,7 @@ class Snapshot:
     lines: Sequence[bytes]
     members: Mapping[SessionId, Member] | None
     history: Sequence[bytes]
+    at_last: bytes = b""
 
 
 class Reader:
@@ -86,7 +88,7 @@ class Reader:
 
 
 def _snapshot(reply: list, question: Question) -> Snapshot:  # type: ignore[type-arg]
-    epoch, offset, people, at_known, lines, flat, history = reply
+    epoch, offset, people, at_known, lines, flat, history, at_last = reply
     members = None
     if question.members or question.epoch != epoch.decode():
         members = {
@@ -94,7 +96,7 @@ def _snapshot(reply: list, question: Question) -> Snapshot:  # type: ignore[type
             for session, record in zip(flat[::2], flat[1::2], strict=True)
         }
     return Snapshot(
-        epoch.decode(), offset, people, at_known, lines, members, list(reversed(history))
+        epoch.decode(), offset, people, at_known, lines, members, list(reversed(history)), at_last
     )
 
 

@@ -7,7 +7,9 @@ what comes for a holder that is not one any more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TypeVar, cast
 
 from redis.asyncio import Redis
@@ -35,33 +37,46 @@ class Reaper:
         self._keys = keys
         self._publisher = publisher
         self._registry = registry
-        self._dead: asyncio.Queue[GatewayId] = asyncio.Queue()
+        self._jobs: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
 
     def reap(self, gateway: GatewayId) -> None:
         """Have ``gateway`` reaped soon."""
-        self._dead.put_nowait(gateway)
+        self._jobs.put_nowait(partial(self._reap, gateway))
 
     def evict(self, ghost: Ghost, done: Callable[[], None]) -> None:
         """End one membership, then free its name; ``done`` when both are confirmed."""
+        self.end(
+            ghost,
+            lambda: self._registry.release(ghost.folded, ghost.holder, lambda _answer: done()),
+        )
 
-        def left(_outcome: Outcome, _offset: int) -> None:
-            self._registry.release(ghost.folded, ghost.holder, lambda _answer: done())
+    def end(self, ghost: Ghost, done: Callable[[], None] = lambda: None) -> None:
+        """End one membership, and leave its name alone; ``done`` when that is confirmed."""
+
+        def told(outcome: Outcome, _offset: int) -> None:
+            if outcome is Outcome.CONFIRMED:
+                self._jobs.put_nowait(partial(self._count, ghost.room))
+            done()
 
         event = Left(ghost.holder.session, ghost.name)
-        self._publisher.submit(Operation(ghost.room, ghost.holder, event, left))
+        self._publisher.submit(Operation(ghost.room, ghost.holder, event, told))
 
     async def run_forever(self) -> None:
         """Reap what is given, as long as the task lives."""
         while True:
-            gateway = await self._dead.get()
-            backoff = Backoff()
-            while True:
-                try:
-                    await self._reap(gateway)
-                    break
-                except Unreachable as error:
-                    log.debug("reaping interrupted", dead=gateway, error=str(error))
-                    await asyncio.sleep(backoff.next_s())
+            await self.run_once()
+
+    async def run_once(self) -> None:
+        """Do what is next, in as many attempts as it takes."""
+        job = await self._jobs.get()
+        backoff = Backoff()
+        while True:
+            try:
+                await job()
+                return
+            except Unreachable as error:
+                log.debug("reaping interrupted", error=str(error))
+                await asyncio.sleep(backoff.next_s())
 
     async def _reap(self, gateway: GatewayId) -> None:
         """One attempt.  Raises one of ``Unreachable``."""
@@ -70,7 +85,7 @@ class Reaper:
         held = await self._held(gateway)
         ended = 0
         for room in sorted({ghost.room for ghost in held}):
-            ended += await self._empty(room, gateway)
+            ended += await self._empty(room, gateway, held)
         if held:
             await _each(
                 lambda ghost, done: self._registry.release(
@@ -95,14 +110,24 @@ class Reaper:
         ]
         return [ghost for ghost in found if ghost.holder.gateway == gateway]
 
-    async def _empty(self, room: str, gateway: GatewayId) -> int:
-        """End the memberships that the gateway holds in one room, and say so there."""
+    async def _empty(self, room: str, gateway: GatewayId, held: Sequence[Ghost]) -> int:
+        """End the memberships that the gateway holds in one room, and say so there.
+
+        Also those of sessions that had come to it, whose join never did: they are the
+        gateway's by name only, and by nobody else to be ended.
+        """
         _, _, _, members = self._keys.room(room)
         table = cast("dict[bytes, bytes]", await self._client.hgetall(members))
-        found = [
-            parse_member(SessionId(session.decode()), record) for session, record in table.items()
-        ]
-        lost = [member for member in found if member.holder.gateway == gateway]
+        came = {ghost.holder.session: ghost.holder for ghost in held if ghost.room == room}
+        lost = []
+        for key, record in table.items():
+            session = SessionId(key.decode())
+            member = parse_member(session, record)
+            newest = came.get(session, member.holder)
+            if member.holder.gateway == gateway:
+                lost.append(member)
+            elif newest.generation > member.holder.generation:
+                lost.append(replace(member, holder=newest))
         if lost:
             await _each(
                 lambda member, done: self._publisher.submit(
@@ -115,8 +140,13 @@ class Reaper:
                 ),
                 lost,
             )
-            self._registry.set_people(room, len(found) - len(lost))
+            await self._count(room)
         return len(lost)
+
+    async def _count(self, room: str) -> None:
+        """Let everybody know how many are left in a room that perhaps no gateway serves."""
+        _, _, _, members = self._keys.room(room)
+        self._registry.set_people(room, await self._client.hlen(members))
 
 
 async def _each(begin: Callable[[T, Callable[[], None]], None], things: Sequence[T]) -> None:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.broker.backoff import Backoff
-from gateway.broker.calls import BURY, REGISTRY, Call, Unreachable, call
+from gateway.broker.calls import BURY, REGISTRY, Call, NotSent, Unreachable, call
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Holder
 from gateway.chat.events import GatewayId, SessionId
@@ -28,15 +29,14 @@ _CALL_OPERATIONS = 500
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The name is the session's; its memberships carry this generation.
+    """``name`` is the session's; its memberships carry this generation.
 
-    ``before`` is the gateway on which the same session held it until now, in
-    ``room``, where it stays; both are '' if it did not.
+    To a session that comes again, name and room are those that it had, whatever it asked for.
     """
 
     generation: int
-    before: GatewayId
     room: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Ghost:
-    """Who holds the name sits on a gateway that fell silent.
+    """A name and a membership that nobody stands behind: both are to be ended.
 
-    It can be claimed after the membership was ended and the name released.
+    Its gateway fell silent; or its session came here, and was gone before it was answered.
     """
 
     folded: str
@@ -78,7 +78,12 @@ class RoomCounts:
     rooms: tuple[tuple[str, int], ...]
 
 
-Answer = Granted | Taken | Ghost | Found | Absent | RoomCounts
+@dataclass(frozen=True, slots=True)
+class Done:
+    """It is done, or somebody else's by now."""
+
+
+Answer = Granted | Taken | Ghost | Found | Absent | RoomCounts | Done
 
 
 @dataclass(slots=True, eq=False)
@@ -88,28 +93,48 @@ class _Request:
     holder: Holder
     room: str
     name: str
-    answered: Callable[[Answer], None] | None
+    answered: Callable[[Any], None] | None
     wanted: Callable[[], bool] | None = None
-    unsure: bool = False  # no answer came: it may have been done
+    unsure: bool = False  # it was sent, and not answered: it may have been done
 
-    def still_of_use(self) -> bool:
-        """False for a claim that nobody wants any more; one that may have been done is undone."""
-        if self.wanted is None or self.wanted():
-            return True
-        if not self.unsure:
-            return False
-        self.verb, self.answered, self.wanted = "forgo", None, None
-        return True
+    @property
+    def asks(self) -> bool:
+        """Whether it changes nothing, and is asked for somebody who would rather not wait."""
+        return self.verb in ("find", "rooms")
+
+    @property
+    def comes(self) -> bool:
+        """Whether it is a claim, and of a session that is not here yet."""
+        return self.wanted is not None and not self.holder.generation
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether it is a claim that nobody wants any more."""
+        return self.wanted is not None and not self.wanted()
 
 
 class Registry:
-    """Claims and releases names; every request is repeated until it is answered."""
+    """Claims and releases names; what changes something is repeated until it is answered.
 
-    def __init__(self, client: Redis, keys: Keys, config: Config, gateway: GatewayId) -> None:
+    Questions are asked once, and answered with None if Redis can't be asked.
+    ``on_forgone`` gets a session that came here when nobody wanted it any more: its
+    name is being released, and its membership, which may still be another gateway's,
+    is to be ended.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        keys: Keys,
+        config: Config,
+        gateway: GatewayId,
+        on_forgone: Callable[[Ghost], None],
+    ) -> None:
         self._client = client
         self._keys = keys
         self._config = config
         self._gateway = gateway
+        self._on_forgone = on_forgone
         self._nobody = Holder(gateway, SessionId(""), 0)
         self._waiting: deque[_Request] = deque()
         self._number = 0  # of the last call
@@ -131,11 +156,13 @@ class Registry:
         """Ask for ``name``; ``answered`` is called once, in a later iteration of the loop.
 
         Not if it is no longer ``wanted`` when Redis can be asked: the session
-        may have gone on elsewhere since.
+        may have gone on elsewhere since.  Nor if it came here and is not ``wanted``
+        when that is known: then it is given up again, see ``on_forgone``.
 
-        ``generation`` is the one that the session's memberships carry, or 0 for
-        a new one.  Claiming a name that the session holds already only sets its
-        spelling and room.
+        ``generation`` is the one that the session's memberships carry: then ``name``
+        is one more of its names, or sets the spelling and room of one that it holds.
+        It is 0 for a session that comes here: one that holds a name, on whatever
+        gateway, is granted that one, in the room where it is.
         """
         holder = Holder(self._gateway, session, generation)
         self._submit(_Request("claim", folded, holder, room, name, answered, wanted))
@@ -146,12 +173,12 @@ class Registry:
         """Free the name, if exactly ``holder`` has it."""
         self._submit(_Request("release", folded, holder, "", "", answered))
 
-    def find(self, folded: str, answered: Callable[[Answer], None]) -> None:
-        """Ask who holds a name: ``Found`` or ``Absent``."""
+    def find(self, folded: str, answered: Callable[[Answer | None], None]) -> None:
+        """Ask who holds a name: ``Found``, ``Absent``, or None if that can't be known now."""
         self._submit(_Request("find", folded, self._nobody, "", "", answered))
 
-    def rooms(self, most: int, answered: Callable[[Answer], None]) -> None:
-        """Ask for the ``most`` biggest rooms: ``RoomCounts``."""
+    def rooms(self, most: int, answered: Callable[[Answer | None], None]) -> None:
+        """Ask for the ``most`` biggest rooms: ``RoomCounts``, or None as above."""
         holder = Holder(self._gateway, SessionId(""), most)
         self._submit(_Request("rooms", "", holder, "", "", answered))
 
@@ -168,7 +195,9 @@ class Registry:
         keys = self._keys
         where = (keys.beats, keys.dying, keys.gateways, keys.holds(gateway), keys.calls)
         args = (gateway, "dead" if dead else "")
-        await call(self._client, [Call(BURY, where, args)])
+        (reply,) = await call(self._client, [Call(BURY, where, args)])
+        if isinstance(reply, RedisError):
+            raise reply
 
     async def drained(self) -> None:
         """Wait until nothing is left to ask."""
@@ -186,51 +215,103 @@ class Registry:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                if await self._run_once():
+                if await self.run_once():
                     backoff.reset()
                 else:
                     await asyncio.sleep(backoff.next_s())
             self._drained.set()
 
-    async def _run_once(self) -> bool:
+    async def run_once(self) -> bool:
         """One call.  False if some of it waits for Redis or for the gateway's lease."""
-        gateway = self._waiting[0].holder.gateway
-        requests: list[_Request] = []
-        while (
-            self._waiting
-            and self._waiting[0].holder.gateway == gateway
-            and len(requests) < _CALL_OPERATIONS
-        ):
-            request = self._waiting.popleft()
-            if request.still_of_use():
-                requests.append(request)
+        requests = self._next_requests()
         if not requests:
             return True
         try:
-            (replies,) = await call(self._client, [self._call(gateway, requests)])
-        except Unreachable:
+            (replies,) = await call(self._client, [self._call(requests)])
+        except Unreachable as error:
             for request in requests:
-                request.unsure = True
-            self._waiting.extendleft(reversed(requests))
+                request.unsure |= not isinstance(error, NotSent)
+            self._put_back(requests)
             return False
         if isinstance(replies, RedisError):
             if not self._refused:
                 log.warning("registry refused", error=str(replies))
             self._refused = True
-            self._waiting.extendleft(reversed(requests))
+            self._put_back(requests)
             return False
         self._refused = False
-        again = []
-        for request, reply in zip(requests, replies, strict=True):
-            if reply == b"wait":
-                again.append(request)
-            elif request.answered:
-                request.answered(_answer(request.folded, reply))
+        again = [
+            request
+            for request, reply in zip(requests, replies, strict=True)
+            if not self._settled(request, reply, requests)
+        ]
         self._waiting.extendleft(reversed(again))
         return not again
 
-    def _call(self, gateway: GatewayId, requests: list[_Request]) -> Call:
-        keys = self._keys
+    def _next_requests(self) -> list[_Request]:
+        """Take what waits for the first one's gateway; of what nobody wants any more, only
+        what may have been done.
+        """
+        chosen: list[_Request] = []
+        while (
+            self._waiting
+            and len(chosen) < _CALL_OPERATIONS
+            and self._waiting[0].holder.gateway == (chosen or self._waiting)[0].holder.gateway
+        ):
+            request = self._waiting.popleft()
+            if not request.abandoned:
+                chosen.append(request)
+            elif request.unsure and not self._comes_again(request, self._waiting):
+                chosen.append(self._undoing(request))
+        return chosen
+
+    def _put_back(self, requests: list[_Request]) -> None:
+        """To be made again, except questions: those behind would wait as long for as little."""
+        self._waiting.extendleft(reversed(requests))
+        asked = [request for request in self._waiting if request.asks]
+        self._waiting = deque(request for request in self._waiting if not request.asks)
+        for request in asked:
+            if request.answered:
+                request.answered(None)
+
+    def _settled(self, request: _Request, reply: bytes, together: list[_Request]) -> bool:
+        """Hand an answer over.  False if the request is to be made again."""
+        if reply == b"wait":
+            return False
+        if reply.startswith(b"ok") and request.comes and request.abandoned:
+            request.unsure = True
+            return self._comes_again(request, together)
+        if request.answered:
+            request.answered(_answer(reply))
+        return True
+
+    def _undoing(self, claim: _Request) -> _Request:
+        """The question whether an abandoned claim was done; if it was, it is undone.
+
+        The release goes before whatever the session claims next, which so gets a newer
+        generation: its membership is not the one that is ended.
+        """
+
+        def answered(answer: Answer) -> None:
+            if isinstance(answer, Ghost) and not self._comes_again(claim, self._waiting):
+                self.release(answer.folded, answer.holder)
+                if claim.comes:
+                    self._on_forgone(answer)
+
+        return replace(claim, verb="held", answered=answered)
+
+    def _comes_again(self, claim: _Request, among: Iterable[_Request]) -> bool:
+        """Whether the session asks for the same again: then it gets what the claim brought."""
+        return any(
+            request.verb == "claim"
+            and request.holder.session == claim.holder.session
+            and (claim.comes or request.folded == claim.folded)
+            and not request.abandoned
+            for request in among
+        )
+
+    def _call(self, requests: list[_Request]) -> Call:
+        keys, gateway = self._keys, requests[0].holder.gateway
         self._number += 1
         args: list[str | bytes | int] = [
             gateway,
@@ -250,24 +331,28 @@ class Registry:
                 request.name,
             )
         held = keys.holds(gateway)
-        where = (keys.names, keys.clock, keys.beats, held, keys.rooms, keys.calls)
+        shared = (keys.rooms, keys.calls, keys.sessions)
+        where = (keys.names, keys.clock, keys.beats, held, *shared)
         return Call(REGISTRY, where, args)
 
 
-def _answer(folded: str, reply: bytes) -> Answer:
+def _answer(reply: bytes) -> Answer:
     verdict, _, rest = reply.partition(b" ")
     match verdict:
         case b"ok":
-            generation, before, room = f"{rest.decode()} ".split(" ")[:3]
-            return Granted(int(generation), GatewayId(before), room)
+            generation, room, name = rest.decode().split(" ")
+            return Granted(int(generation), room, name)
         case b"taken":
             return Taken()
         case b"ghost":
-            return Ghost(folded, *parse_record(rest))
+            folded, _, record = rest.partition(b" ")
+            return Ghost(folded.decode(), *parse_record(record))
         case b"found":
             return Found(*parse_record(rest))
         case b"absent":
             return Absent()
+        case b"done":
+            return Done()
         case b"rooms":
             words = rest.decode().split()
             return RoomCounts(tuple(zip(words[::2], map(int, words[1::2]), strict=True)))

@@ -17,7 +17,7 @@ from gateway.broker.reader import Question, Reader, Snapshot
 from gateway.chat.events import Envelope, decode_envelope
 from gateway.config import Config
 
-SILENT_TICKS, DEAD_TICKS, BEAT_MS = 3, 10, 1000
+SILENT_TICKS, DEAD_TICKS, BEAT_MS = Config().silent_ticks, Config().dead_ticks, 1000
 
 
 class Alive(NamedTuple):
@@ -25,6 +25,7 @@ class Alive(NamedTuple):
 
     state: str
     tick: int
+    redis_s: float
     to_reap: list[str]
 
 
@@ -143,7 +144,8 @@ class Scripts:
         """``operations``: verb, folded name, session, generation, room, name."""
         keys, fields = self.keys, [field for operation in operations for field in operation]
         held = keys.holds(gateway)
-        where = (keys.names, keys.clock, keys.beats, held, keys.rooms, keys.calls)
+        shared = (keys.rooms, keys.calls, keys.sessions)
+        where = (keys.names, keys.clock, keys.beats, held, *shared)
         self.number += 1
         head = (gateway, SILENT_TICKS, 1000, gateway, number or self.number)
         reply = await self._run(REGISTRY, where, *head, *fields)
@@ -164,12 +166,13 @@ class Scripts:
     async def beat(self, gateway: str = "G1", retention_s: int = 1000) -> Alive:
         keys = self.keys
         registry = (keys.clock, keys.beats, keys.dying, keys.gateways, keys.names)
-        where = (*registry, keys.holds(gateway), keys.rooms, keys.calls)
+        where = (*registry, keys.holds(gateway), keys.rooms, keys.calls, keys.sessions)
         about = (f"about {gateway}", keys.probes(gateway), f"probe of {gateway}")
-        state, tick, *dead = await self._run(
+        state, tick, seconds, microseconds, *dead = await self._run(
             BEAT, where, gateway, BEAT_MS, DEAD_TICKS, retention_s, *about
         )
-        return Alive(state.decode(), tick, [gateway.decode() for gateway in dead])
+        to_reap = [gateway.decode() for gateway in dead]
+        return Alive(state.decode(), tick, seconds + microseconds / 1e6, to_reap)
 
     async def pass_time(self, ms: int) -> None:
         """As if the clock's last tick were that much longer ago."""

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from gateway.config import Config
+
 ROOMS = [f"room{number}" for number in range(10)]
 
 
@@ -40,7 +42,7 @@ async def test_after_a_thousand_gateways_came_and_went_redis_holds_what_it_held(
         gateway = vanished[f"G{number}"] = Gateway(redis, number)
         await gateway.live_and_vanish()
         if number % 100 == 0:
-            for dead in await redis.beat_for(10, "G0"):
+            for dead in await redis.beat_for(Config().dead_ticks, "G0"):
                 await vanished.pop(dead).is_reaped()
     assert vanished == {}
     ttls = await redis.ttls()

@@ -1,8 +1,10 @@
 """What a publisher costs Redis, and what it makes of answers that never came."""
 
+import asyncio
+
 import pytest
 
-from gateway.broker.calls import call
+from gateway.broker.calls import NotSent, call
 from gateway.broker.outbox import Holder, Operation, Outcome
 from gateway.broker.publisher import Publisher
 from gateway.chat.events import Joined, Message
@@ -63,6 +65,28 @@ async def test_what_was_not_answered_is_repeated_and_said_once(
     assert await ours.run_once()
     assert told == [(Outcome.CONFIRMED, 1)]
     assert len(await channel.heard()) == len(await redis.log()) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "outcome"),
+    [(NotSent("refused"), Outcome.NOT_DELIVERED), (TimeoutError(), Outcome.NOT_CONFIRMED)],
+)
+async def test_who_spoke_while_redis_was_away_is_told_the_truth_past_the_deadline(
+    redis, alice, told, monkeypatch, failure, outcome
+):
+    """Promise 4: "not delivered" if it was never sent, be it tried; "not confirmed" if it was."""
+
+    async def fails(client, calls):
+        raise failure
+
+    monkeypatch.setattr("gateway.broker.publisher.call", fails)
+    ours = publisher(redis)
+    ours.serve("lobby", await redis.open("lobby", alice), [])
+    ours.submit(says("lobby", "hi", told))
+    for _ in range(2):
+        assert not await ours.run_once()
+    ours.outbox.expire(asyncio.get_running_loop().time() + Config().publish_deadline)
+    assert told == [(outcome, 0)]
 
 
 async def test_a_server_that_forgot_the_scripts_is_given_them_again(redis, alice, told):

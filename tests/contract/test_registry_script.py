@@ -32,31 +32,30 @@ async def test_a_name_is_held_once_in_the_whole_cluster(redis):
     assert await redis.claim("Alice", "s3", gateway="G2") == "taken"
 
 
-async def test_a_repeated_claim_gets_the_same_answer(redis):
-    """registry.lua: can be repeated; an answer may have been lost."""
-    claim = ("claim", "alice", "s1", 0, "lobby", "alice")
-    first = await redis.registry(claim, number=7)
-    before = await redis.everything()
-    assert await redis.registry(claim, number=7) == first
-    assert await redis.everything() == before
-
-
-async def test_a_call_that_arrives_after_a_later_one_changes_nothing(redis):
+@pytest.mark.parametrize("late", [7, 8])
+async def test_a_call_that_arrives_after_a_later_one_changes_nothing(redis, late):
     """registry.lua: it must not claim again what has been released since."""
     claim = ("claim", "alice", "s1", 0, "lobby", "alice")
     await redis.registry(claim, number=7)
     await redis.registry(("release", "alice", "s1", 1, "", ""), number=8)
     before = await redis.everything()
     with pytest.raises(ResponseError, match="STALE"):
-        await redis.registry(claim, number=7)
+        await redis.registry(claim, number=late)
     assert await redis.everything() == before
 
 
+async def test_each_gateways_calls_are_numbered_for_themselves(redis):
+    """registry.lua: calls, by the calling gateway."""
+    await redis.registry(("claim", "alice", "s1", 0, "lobby", "alice"), number=8)
+    claim = ("claim", "bob", "s2", 0, "lobby", "bob")
+    (answer,) = await redis.registry(claim, gateway="G2", number=1)
+    assert answer.startswith("ok ")
+
+
 async def test_a_repeated_claim_may_bring_another_spelling(redis):
-    """registry.lua: a name that the session holds already; "alice" becomes "Alice"."""
-    first = await redis.claim("alice", "s1")
-    generation = int(first.split()[1])
-    assert await redis.claim("Alice", "s1", generation) == first
+    """registry.lua: sets room and spelling; "alice" becomes "Alice"."""
+    generation = int((await redis.claim("alice", "s1")).split()[1])
+    assert await redis.claim("Alice", "s1", generation) == f"ok {generation} lobby Alice"
     (record,) = await redis.client.hvals(redis.keys.names)
     assert record.endswith(b" Alice")
 
@@ -64,7 +63,7 @@ async def test_a_repeated_claim_may_bring_another_spelling(redis):
 async def test_a_second_name_of_a_session_keeps_its_generation(redis):
     """DESIGN 3: a membership names its generation, which a new nick must not change."""
     generation = int((await redis.claim("alice", "s1")).split()[1])
-    assert (await redis.claim("al", "s1", generation)).split() == ["ok", str(generation)]
+    assert await redis.claim("al", "s1", generation) == f"ok {generation} lobby al"
 
 
 async def test_a_released_name_is_free(redis):
@@ -120,7 +119,7 @@ async def test_a_name_whose_gateway_missed_two_beats_is_a_ghosts(redis):
     await redis.beat_for(2, "G2")
     assert await redis.claim("alice", "s2", gateway="G2") == "taken"
     await redis.beat_for(1, "G2")
-    ghost = f"ghost G1 s1 {generation} lobby Alice"
+    ghost = f"ghost alice G1 s1 {generation} lobby Alice"
     assert await redis.claim("alice", "s2", gateway="G2") == ghost
     assert await redis.claim("alice", "s2", gateway="G2") == ghost
     await redis.release("alice", "s1", int(generation))
@@ -131,7 +130,7 @@ async def test_a_name_whose_gateway_is_unknown_is_a_ghosts(redis):
     """DESIGN 3: a lease is the proof of life on which a name hangs."""
     await redis.claim("alice", "s1")
     await redis.bury("G1")
-    assert (await redis.claim("alice", "s2", gateway="G2")).startswith("ghost G1 s1 ")
+    assert (await redis.claim("alice", "s2", gateway="G2")).startswith("ghost alice G1 s1 ")
 
 
 async def test_a_name_is_no_ghosts_when_its_gateway_beats_again(redis):
@@ -145,10 +144,9 @@ async def test_a_name_is_no_ghosts_when_its_gateway_beats_again(redis):
 async def test_a_session_takes_its_name_with_it_to_another_gateway(redis):
     """DESIGN 4: the same session on another gateway takes the name over; the old one is fenced."""
     old = int((await redis.claim("alice", "s1")).split()[1])
-    answer = (await redis.claim("alice", "s1", gateway="G2")).split()
-    assert answer[0] == "ok"
-    assert int(answer[1]) > old
-    assert answer[2] == "G1"
+    verdict, new, *where = (await redis.claim("alice", "s1", gateway="G2")).split()
+    assert (verdict, where) == ("ok", ["lobby", "alice"])
+    assert int(new) > old
     await redis.release("alice", "s1", old)
     assert await redis.claim("alice", "s3") == "taken"
 
@@ -178,7 +176,7 @@ async def test_operations_are_answered_in_their_order(redis):
     release = ("release", "alice", "s1", generation, "", "")
     other = ("claim", "alice", "s2", 0, "lobby", "alice")
     answers = await redis.registry(other, release, other, claim)
-    assert [answer.split()[0] for answer in answers] == ["taken", "ok", "ok", "taken"]
+    assert [answer.split()[0] for answer in answers] == ["taken", "done", "ok", "taken"]
 
 
 async def test_a_name_is_found_while_its_gateway_lives(redis):
@@ -203,10 +201,10 @@ async def test_the_biggest_rooms_come_first(redis):
     ]
 
 
-@pytest.mark.parametrize("broken", ["names", "holds"])
+@pytest.mark.parametrize("broken", ["names", "holds", "rooms", "sessions"])
 async def test_nothing_is_written_if_a_key_is_of_another_type(redis, broken):
     """DESIGN 3: Lua does not roll back: check everything that can fail before the first write."""
-    key = redis.keys.names if broken == "names" else redis.keys.holds("G1")
+    key = redis.keys.holds("G1") if broken == "holds" else getattr(redis.keys, broken)
     await redis.client.set(key, "something else")
     before = await redis.everything()
     with pytest.raises(ResponseError, match="WRONGTYPE"):

@@ -84,6 +84,26 @@ async def test_a_page_holds_as_many_lines_as_asked_for(redis, say, alice, page):
     assert read.offset == 5
 
 
+@pytest.mark.parametrize("known", [0, 1, 3])
+async def test_the_line_at_the_end_is_told_whatever_is_known(redis, say, alice, known):
+    """DESIGN 3: who starts at the end must know the log again by its entry there."""
+    epoch = await redis.open("lobby", alice)
+    assert (await redis.sync("lobby", epoch, 0)).at_last == b""
+    await say("1", "2", "3")
+    read = await redis.sync("lobby", epoch if known else "", known, replay_events=1)
+    assert texts([read.at_last]) == ["3"]
+    await redis.client.xtrim(redis.keys.room("lobby")[1], maxlen=0, approximate=False)
+    assert (await redis.sync("lobby", epoch, known)).at_last == b""
+
+
+async def test_a_log_whose_end_is_gone_tells_no_other_line_for_it(redis, say, alice):
+    """sync.lua: the line at the last offset, or ''."""
+    epoch = await redis.open("lobby", alice)
+    await say("1", "2")
+    await redis.client.xdel(redis.keys.room("lobby")[1], "2-0")
+    assert (await redis.sync("lobby", epoch, 0)).at_last == b""
+
+
 async def test_a_line_that_was_trimmed_is_told_as_unknown(redis, say, alice):
     """sync.lua: the line at the offset known or ''."""
     epoch = await redis.open("lobby", alice)

@@ -20,7 +20,8 @@ def events(*offsets, epoch="a", batch=0):
 def reading(last, *offsets, known=0, epoch="a", batch=0):
     """The log ends at ``last``; its lines at ``offsets`` were read, and the one at ``known``."""
     at_known = event(known, epoch, batch).raw if known else b""
-    return Reading(epoch, last, at_known, events(*offsets, epoch=epoch, batch=batch))
+    at_last = event(last, epoch, batch).raw
+    return Reading(epoch, last, at_known, events(*offsets, epoch=epoch, batch=batch), at_last)
 
 
 @pytest.fixture
@@ -152,6 +153,20 @@ def test_a_log_that_grew_again_is_known_by_the_entry_at_ones_own_offset(relay, l
     follows = range(6, last + 1)
     assert relay.read(reading(last, *follows, known=5, batch=1)) == [Missed()]
     assert place(relay) == ("a", last, False)
+
+
+@pytest.mark.parametrize("last", [7, 8])
+def test_a_log_is_known_again_by_the_entry_at_which_the_relay_started(counts, last):
+    """DESIGN 3: a failover that lost writes, before anything was delivered from it."""
+    relay = Relay(hold_bytes=10_000, counts=counts)
+    relay.read(reading(7))
+    assert relay.read(reading(7, known=7)) == []
+    follows = range(8, last + 1)
+    assert relay.read(reading(last, *follows, known=7, batch=1)) == [Missed()]
+    assert place(relay) == ("a", last, False)
+    # And again, from where it went on then.
+    assert relay.read(reading(last, known=last, batch=1)) == []
+    assert relay.read(reading(last, known=last, batch=2)) == [Missed()]
 
 
 def test_holding_is_bounded_and_the_rest_is_read_from_the_log(counts):

@@ -4,16 +4,19 @@
 --       2 beats  sorted set: gateway -> the tick of its last beat
 --       3 dying  sorted set: gateway -> the tick at which somebody began to reap it
 --       4 gateways  hash: gateway -> what it says of itself
---       5 names  6 holds (of this gateway)  7 rooms  8 calls: only kept from expiring
+--       5 names  6 holds (of this gateway)  7 rooms  8 calls  9 sessions: only kept
+--         from expiring
 -- ARGV  1 gateway  2 interval ms  3 dead ticks  4 retention s
 --       5 what it says of itself  6 its channel  7 the probe to publish there
 --
--- Time is counted in ticks: at most one an interval, and one only for any time
--- in which nobody beat.  So a Redis that was stopped, or restarted, has aged
--- nobody, and no living gateway looks dead after it.
+-- Time is counted in ticks: one for each interval in which somebody beats (or nine
+-- tenths of it: who beats a little early must not have to wait for the next beat),
+-- and one only for any time in which nobody does.  So a Redis that was stopped, or
+-- restarted, has aged nobody, and no living gateway looks dead after it.
 --
--- Returns {state, tick, gateway to reap...}; state is 'alive', 'new' (it had
--- no lease until now) or 'dying' (it is being reaped and has no lease yet).
+-- Returns {state, tick, seconds, microseconds, gateway to reap...}; state is
+-- 'alive', 'new' (it had no lease until now) or 'dying' (it is being reaped and
+-- has no lease yet); seconds and microseconds are Redis's time.
 -- A gateway to reap is given to one caller; if that one does not finish, to
 -- another one after as many ticks again.
 
@@ -38,7 +41,7 @@ else
   redis.call('HSET', gateways, gateway, ARGV[5])
 end
 
-local reply = {state, tick}
+local reply = {state, tick, tonumber(time[1]), tonumber(time[2])}
 local function give(found)
   for _, lost in ipairs(found) do
     redis.call('ZREM', beats, lost)

@@ -7,17 +7,24 @@
 --       5 batch  hash of this gateway in this room: number, reply (its last batch)
 -- ARGV  1 channel  2 gateway  3 batch number  4 epoch it is meant for ('': any)
 --       5 log length  6 history length  7 retention s  8 batch memory s
---       then, for each operation, 6 fields:
---       verb, session, holder's gateway, holder's generation, name, body
+--       9 refs prefix: with a session behind it, the key of a stream REF-0: offset
+--       10 refs kept of each session  11 refs seconds
+--       then, for each operation, 7 fields:
+--       verb, session, holder's gateway, holder's generation, name, ref ('0': none), body
 --
 -- Verbs: say (a member speaks), join (becomes a member; an older generation of
 -- the same session is taken over without an event), keep (the same, never with
--- an event), leave, rename.  All but join and keep need the membership to be
--- held by exactly that gateway and generation.
+-- an event), leave, rename, post (appends, whoever it is: for the log of a
+-- gateway's inbox, which has no members).  Say, leave and rename need the
+-- membership to be held by exactly that gateway and generation.  An older one
+-- of the same session can be left, too: it went on, and ends where it never came.
 --
 -- Returns 'epoch' if the room's log is another one, else, for each operation,
 -- separated by blanks: the event's offset, 0 if refused, -1 if done without an
--- event.  A repeated batch number changes nothing and returns the first reply.
+-- event, ~GATEWAY if so and the membership was that other gateway's until now,
+-- =OFFSET if the session said this ref before, at that offset, ? if it may have
+-- (the ref is older than its newest, and not among those kept).  A repeated
+-- batch number changes nothing and returns the first reply.
 
 local meta, log, said, members, record = unpack(KEYS)
 local gateway, number = ARGV[2], ARGV[3]
@@ -56,34 +63,40 @@ local function append(index, body, spoken)
   lines[#lines + 1] = line
 end
 
--- Whether a session may say a ref now, and the offset at which it did already.
-local function look_up(refs, ref)
+-- What to answer to a ref that is not to be said now; nil if it is.
+local function said_before(refs, ref)
   local said_at = redis.call('XRANGE', refs, ref .. '-0', ref .. '-0')[1]
-  if said_at then return false, said_at[2][2] end
+  if said_at then return '=' .. said_at[2][2] end
   local newest = redis.call('XREVRANGE', refs, '+', '-', 'COUNT', 1)[1]
-  return not newest or tonumber(string.match(newest[1], '^%d+')) < tonumber(ref)
+  if not newest then return nil end
+  newest = string.match(newest[1], '^%d+')
+  -- As strings: a Lua number holds 53 bits, and a ref can have 63.
+  local grew = #ref > #newest or #ref == #newest and ref > newest
+  return not grew and '?' or nil
 end
 
 local function apply(index, verb, session, holder, generation, name, ref, body)
   local refs = ref ~= '0' and ARGV[9] .. session
   if refs then
-    local new, said_at = look_up(refs, ref)
-    if not new then return said_at and '=' .. said_at or 0 end
+    local answer = said_before(refs, ref)
+    if answer then return answer end
   end
   local member = redis.call('HGET', members, session)
-  local mine = holder .. ' ' .. generation .. ' '
+  local record = table.concat({holder, generation, name}, ' ')
+  local its_gateway, its_generation = string.match(member or '', '^(%S+) (%d+) ')
+  local ahead = tonumber(its_generation or generation) - tonumber(generation)
+  local mine = ahead == 0 and its_gateway == holder
   if verb == 'join' or verb == 'keep' then
-    local newest = member and tonumber(string.match(member, '^%S+ (%d+)')) or 0
-    if newest > tonumber(generation) then return 0 end
-    redis.call('HSET', members, session, mine .. name)
+    if ahead > 0 then return 0 end
+    redis.call('HSET', members, session, record)
+    if member and its_gateway ~= holder then return '~' .. its_gateway end
     if member or verb == 'keep' then return -1 end
+  elseif verb == 'leave' then
+    if not mine and ahead >= 0 then return 0 end
+    redis.call('HDEL', members, session)
   elseif verb ~= 'post' then
-    if not member or string.sub(member, 1, #mine) ~= mine then return 0 end
-    if verb == 'leave' then
-      redis.call('HDEL', members, session)
-    elseif verb == 'rename' then
-      redis.call('HSET', members, session, mine .. name)
-    end
+    if not mine then return 0 end
+    if verb == 'rename' then redis.call('HSET', members, session, record) end
   end
   append(index, body, verb == 'say')
   if refs then

@@ -6,32 +6,38 @@
 --       4 holds  set of this gateway: the folded names it may hold
 --       5 rooms  sorted set: room -> how many people are in it
 --       6 calls  hash: calling gateway -> the number of its last call
+--       7 sessions  hash: session -> the folded name that it claimed last
 -- ARGV  1 gateway  2 silent ticks  3 retention s  4 calling gateway  5 number of this call
 --       then, for each operation, 6 fields:
 --       verb, folded name, session, generation, room, name
 --
--- A call can be repeated under its number until there is a later one: one that was
--- stuck on a dead connection must not claim again what has been released since.
+-- Each call has a number greater than the last one's, also one that repeats what was
+-- not answered: the first attempt, if it was stuck on a dead connection and arrives
+-- late, must not claim again what has been released since.
 --
 -- Verbs:
--- claim    'ok GENERATION ', or 'ok GENERATION GATEWAY ROOM' if the same session
---          held it there until now: it stays in that room; 'taken', or 'ghost RECORD' if the holder's gateway
---          fell silent: its membership must be ended, and the name released for
---          it, before it can be claimed.  Generation 0 asks for a new one,
---          and only such a claim takes over from another gateway.
---          'wait' if this gateway has no lease now.
--- release  'ok GENERATION '; needs no lease, since it is done for the dead, too
--- forgo    frees a name that this gateway may hold for that session, whatever
---          its generation: 'ok 0 '
+-- claim    'ok GENERATION ROOM NAME', 'taken', 'ghost FOLDED RECORD' if the holder's
+--          gateway fell silent: its membership must be ended, and the name released
+--          for it, before it can be claimed; 'wait' if this gateway has no lease now.
+--          With generation 0 a session comes, or comes again: if it holds a name, on
+--          whatever gateway, it gets that one, in the room and spelling that stand
+--          there, and a new generation unless this gateway had it: so a repeat,
+--          after an answer that was lost, gets the same answer.
+--          With a generation of its own it is here already: this sets room and
+--          spelling, or adds a second name; 'taken', too, if it went on elsewhere.
+-- release  frees a name that exactly this holder has: 'done'; needs no lease, since
+--          it is done for the dead, too
+-- held     'ghost FOLDED RECORD' of what a claim with these fields has brought this
+--          gateway, if it was done, or 'absent'
 -- find     'found RECORD' or 'absent'
--- people   sets how many are in a room (the generation's field): 'ok 0 '
+-- people   sets how many are in a room (the generation's field): 'done'
 -- rooms    'rooms ROOM PEOPLE ROOM PEOPLE ...', as many as the generation's
 --          field says, biggest first
 -- Returns a list with one of these for each operation.
 
-local names, clock, beats, holds, rooms, calls = unpack(KEYS)
+local names, clock, beats, holds, rooms, calls, sessions = unpack(KEYS)
 local gateway, silent, retention = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-if tonumber(ARGV[5]) < tonumber(redis.call('HGET', calls, ARGV[4]) or 0) then
+if tonumber(ARGV[5]) <= tonumber(redis.call('HGET', calls, ARGV[4]) or 0) then
   return redis.error_reply('STALE a later call came before this one')
 end
 local leased = redis.call('ZSCORE', beats, gateway)
@@ -39,97 +45,116 @@ local tick = tonumber(redis.call('HGET', clock, 'tick') or 0)
 redis.call('HLEN', names)
 redis.call('SCARD', holds)
 redis.call('ZCARD', rooms)
+redis.call('HLEN', sessions)
 redis.call('HSET', calls, ARGV[4], ARGV[5])
 
-local function claim(folded, session, given, room, name)
+-- Who has a name, or nil.
+local function look_up(folded)
   local record = redis.call('HGET', names, folded)
-  local generation = given ~= '0' and given or nil
-  local before = ''
-  if record then
-    local holder, its_session, its_generation, its_room =
-      string.match(record, '^(%S+) (%S+) (%d+) (%S+) ')
-    if its_session ~= session then
-      local beat = redis.call('ZSCORE', beats, holder)
-      if beat and tick - tonumber(beat) < silent then return 'taken' end
-      return 'ghost ' .. record
-    end
-    if holder == gateway then
-      generation = its_generation
-    elseif generation then
-      return 'taken'  -- it went on elsewhere, and its newer holder keeps it
-    else
-      before, generation, room = holder .. ' ' .. its_room, nil, its_room
-    end
+  if not record then return nil end
+  local holder, session, generation, room, name =
+    string.match(record, '^(%S+) (%S+) (%d+) (%S+) (%S+)$')
+  return {
+    record = record, folded = folded, here = holder == gateway, gateway = holder,
+    session = session, generation = tonumber(generation), room = room, name = name,
+  }
+end
+
+local function lives(found)
+  local beat = redis.call('ZSCORE', beats, found.gateway)
+  return beat and tick - tonumber(beat) < silent
+end
+
+-- The name that a session has: what it claimed last, else what it asks for; or nil.
+local function held_by(session, folded)
+  local last = redis.call('HGET', sessions, session)
+  for _, one in ipairs({last or folded, folded}) do
+    local held = look_up(one)
+    if held and held.session == session then return held end
   end
-  if not generation then
+end
+
+local function ghost(found)
+  return table.concat({'ghost', found.folded, found.record}, ' ')
+end
+
+local function hold(folded, session, generation, room, name)
+  local record = {gateway, session, generation, room, name}
+  redis.call('HSET', names, folded, table.concat(record, ' '))
+  redis.call('SADD', holds, folded)
+  redis.call('HSET', sessions, session, folded)
+  return table.concat({'ok', generation, room, name}, ' ')
+end
+
+local function claim(folded, session, generation, room, name)
+  if not leased then return 'wait' end
+  local held, found = held_by(session, folded), look_up(folded)
+  local comes = generation == 0
+  if held and comes then
+    -- The holds of the gateway that had it may go on listing it: records are what counts.
+    folded, room, name = held.folded, held.room, held.name
+    if held.here then generation = held.generation end
+  elseif held and not held.here and held.generation >= generation then
+    return 'taken'
+  elseif found and found.session ~= session then
+    return lives(found) and 'taken' or ghost(found)
+  elseif held then
+    generation = math.max(generation, held.generation)
+  end
+  if generation == 0 then
     generation = redis.call('HINCRBY', clock, 'generation', 1)
-  elseif tonumber(generation) > tonumber(redis.call('HGET', clock, 'generation') or 0) then
+  elseif generation > tonumber(redis.call('HGET', clock, 'generation') or 0) then
     redis.call('HSET', clock, 'generation', generation)  -- a registry that was emptied
   end
-  redis.call('HSET', names, folded, table.concat({gateway, session, generation, room, name}, ' '))
-  redis.call('SADD', holds, folded)
-  return 'ok ' .. generation .. ' ' .. before
+  return hold(folded, session, generation, room, name)
 end
 
 local function release(folded, session, generation)
-  local record = redis.call('HGET', names, folded)
-  local mine = gateway .. ' ' .. session .. ' ' .. generation .. ' '
-  if record and string.sub(record, 1, #mine) == mine then
+  local found = look_up(folded)
+  if found and found.here and found.session == session and found.generation == generation then
     redis.call('HDEL', names, folded)
-    record = nil
+    -- After a new name was claimed it is the old one that is freed.
+    if redis.call('HGET', sessions, session) == folded then
+      redis.call('HDEL', sessions, session)
+    end
+    found = nil
   end
   -- Another session of this gateway may hold the name by now.
-  if not record or string.match(record, '^%S+') ~= gateway then
-    redis.call('SREM', holds, folded)
-  end
-  return 'ok ' .. generation .. ' '
+  if not (found and found.here) then redis.call('SREM', holds, folded) end
+  return 'done'
 end
 
-local function forgo(folded, session)
-  local record = redis.call('HGET', names, folded)
-  local mine = gateway .. ' ' .. session .. ' '
-  if record and string.sub(record, 1, #mine) == mine then
-    redis.call('HDEL', names, folded)
-    redis.call('SREM', holds, folded)
-  end
-  return 'ok 0 '
+local function brought(folded, session, generation)
+  local found = generation == 0 and held_by(session, folded) or look_up(folded)
+  return found and found.here and found.session == session and ghost(found) or 'absent'
 end
 
 local function find(folded)
-  local record = redis.call('HGET', names, folded)
-  local beat = record and redis.call('ZSCORE', beats, string.match(record, '^%S+'))
-  if not beat or tick - tonumber(beat) >= silent then return 'absent' end
-  return 'found ' .. record
+  local found = look_up(folded)
+  return found and lives(found) and 'found ' .. found.record or 'absent'
 end
 
-local function set_people(room, people)
-  if tonumber(people) > 0 then
+local function set_people(_, _, people, room)
+  if people > 0 then
     redis.call('ZADD', rooms, people, room)
   else
     redis.call('ZREM', rooms, room)
   end
-  return 'ok 0 '
+  return 'done'
 end
 
+local function list_rooms(_, _, most)
+  return 'rooms ' .. table.concat(redis.call('ZREVRANGE', rooms, 0, most - 1, 'WITHSCORES'), ' ')
+end
+
+local verbs = {
+  claim = claim, release = release, held = brought,
+  find = find, people = set_people, rooms = list_rooms,
+}
 local results = {}
 for i = 6, #ARGV, 6 do
   local verb, folded, session, generation, room, name = unpack(ARGV, i, i + 5)
-  if verb == 'release' then
-    results[#results + 1] = release(folded, session, generation)
-  elseif verb == 'forgo' then
-    results[#results + 1] = forgo(folded, session)
-  elseif verb == 'find' then
-    results[#results + 1] = find(folded)
-  elseif verb == 'people' then
-    results[#results + 1] = set_people(room, generation)
-  elseif verb == 'rooms' then
-    local found = redis.call('ZREVRANGE', rooms, 0, generation - 1, 'WITHSCORES')
-    results[#results + 1] = 'rooms ' .. table.concat(found, ' ')
-  elseif leased then
-    results[#results + 1] = claim(folded, session, generation, room, name)
-  else
-    results[#results + 1] = 'wait'
-  end
+  results[#results + 1] = verbs[verb](folded, session, tonumber(generation), room, name)
 end
 for _, key in ipairs(KEYS) do
   local ttl = redis.call('TTL', key)

@@ -7,9 +7,10 @@
 --       7 '1' if the members are wanted in any case
 --
 -- Returns {epoch, last offset, people, the line at the offset known or '',
---          lines after it, members, history}.  To a gateway that knows this
--- epoch, members and history are empty unless wanted; to one that knows
--- none, the lines are; to one that knows another epoch, lines start at the first.
+--          lines after it, members, history, the line at the last offset or ''}.
+-- To a gateway that knows this epoch, members and history are empty unless
+-- wanted; to one that knows none, the lines are; to one that knows another
+-- epoch, lines start at the first.
 
 local meta, log, said, members = unpack(KEYS)
 local known, from = ARGV[1], tonumber(ARGV[2])
@@ -17,7 +18,7 @@ local retention = tonumber(ARGV[5])
 
 local epoch = redis.call('HGET', meta, 'epoch')
 if not epoch then
-  if ARGV[6] == '' then return {'', 0, 0, '', {}, {}, {}} end
+  if ARGV[6] == '' then return {'', 0, 0, '', {}, {}, {}, ''} end
   epoch = ARGV[6]
   redis.call('DEL', log, said, members)
   redis.call('HSET', meta, 'epoch', epoch, 'offset', 0)
@@ -45,7 +46,10 @@ if known ~= epoch or ARGV[7] == '1' then
     history = lines(redis.call('XREVRANGE', said, '+', '-', 'COUNT', ARGV[4]))
   end
 end
+local offset = redis.call('HGET', meta, 'offset')
+local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+local at_last = last and last[1] == offset .. '-0' and last[2][2] or ''
 return {
-  epoch, tonumber(redis.call('HGET', meta, 'offset')), redis.call('HLEN', members),
-  at_known, missing, people, history,
+  epoch, tonumber(offset), redis.call('HLEN', members),
+  at_known, missing, people, history, at_last,
 }

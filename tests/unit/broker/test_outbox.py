@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.broker.outbox import Holder, Operation, Outbox, Outcome
-from gateway.chat.events import Joined, Left, Message, Private, Renamed
+from gateway.chat.events import Joined, Left, Message, Private, Renamed, Replaced
 
 ALICE = Holder("G1", "s1", 1)
 DEADLINE_S = 30.0
@@ -136,15 +136,38 @@ def test_an_error_does_not_undo_what_an_earlier_attempt_may_have_done(outbox, su
 
 
 def test_each_is_told_its_own_outcome(outbox, submit, told):
-    """publish.lua: the event's offset, 0 if refused, -1 if done without an event."""
-    submit("one", Joined("s1", "alice"), "three")
-    outbox.answered(send(outbox), [b"7", b"-1", b"0"])
+    """publish.lua: the event's offset, 0 if refused, -1 if done without an event, =OFFSET."""
+    submit("one", Joined("s1", "alice"), "three", "four", "five")
+    outbox.answered(send(outbox), [b"7", b"-1", b"0", b"=3", b"10"])
     assert told == [
         ("one", Outcome.CONFIRMED, 7),
         ("Joined", Outcome.CONFIRMED, 0),
         ("three", Outcome.REFUSED, 0),
+        ("four", Outcome.REPEATED, 3),
+        ("five", Outcome.CONFIRMED, 10),
     ]
     assert outbox.size_bytes == len(outbox) == 0
+
+
+def test_who_takes_a_membership_over_is_told_from_whom(outbox, submit):
+    """publish.lua: ~GATEWAY, and the answer is that it is done, without an event."""
+    taken_from = []
+
+    def told(*how):
+        taken_from.append((join.taken_from, *how))
+
+    join = Operation("lobby", ALICE, Joined("s1", "alice"), told)
+    assert join.taken_from == ""
+    outbox.submit(join)
+    outbox.answered(send(outbox), [b"~G2"])
+    assert taken_from == [("G2", Outcome.CONFIRMED, 0)]
+
+
+def test_a_ref_that_nobody_remembers_may_have_been_said(outbox, submit, told):
+    """Promise 4, and publish.lua: "?"; "not delivered" would be a guess."""
+    submit(Message("s1", "alice", "one", 7))
+    outbox.answered(send(outbox), [b"?"])
+    assert told == [("one", Outcome.NOT_CONFIRMED, 0)]
 
 
 def test_what_was_never_sent_is_not_delivered_past_its_deadline(outbox, submit, told):
@@ -160,9 +183,38 @@ def test_what_was_never_sent_is_not_delivered_past_its_deadline(outbox, submit, 
     assert len(told) == 2, "told twice"
 
 
-def test_joins_leaves_and_renames_have_no_deadline(outbox, submit, told):
-    """DESIGN 3: joined, left and renamed are repeated for ever."""
+def test_a_batch_on_its_first_way_is_left_alone_past_its_deadline(outbox, submit, told):
+    """Promise 4: how it ends is known soon; then the truth is told, be it late."""
+    submit("one", "two")
+    batch = send(outbox)
+    outbox.expire(2 * DEADLINE_S)
+    assert told == []
+    outbox.answered(batch, [b"1", b"2"])
+    assert [outcome for _, outcome, _ in told] == [Outcome.CONFIRMED] * 2
+    submit("three")
+    batch = send(outbox)
+    outbox.expire(2 * DEADLINE_S)
+    outbox.failed(batch)
+    outbox.expire(2 * DEADLINE_S)
+    assert told[2:] == [("three", Outcome.NOT_DELIVERED, 0)]
+
+
+def test_a_queue_that_was_begun_while_its_room_was_told_is_kept(outbox, told):
+    """seat: whoever is told goes on at once, perhaps by leaving the room and coming again."""
+
+    def leaves_and_says(*_how):
+        outbox.forget("lobby")
+        outbox.submit(operation("two", told))
+
+    outbox.submit(Operation("lobby", ALICE, Message("s1", "alice", "one"), leaves_and_says))
+    outbox.expire(DEADLINE_S)
+    assert texts(send(outbox)) == ["two"]
+
+
+def test_joins_leaves_renames_and_what_gateways_say_have_no_deadline(outbox, submit, told):
+    """DESIGN 3: joined, left and renamed are repeated for ever; nobody would be told."""
     submit(Joined("s1", "alice"), Renamed("s1", "alice", "al"), Left("s1", "al"))
+    submit(Replaced("s1", "alice", 2))
     outbox.expire(1e9)
     batch = send(outbox)
     outbox.lost(batch)

@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from gateway.broker.outbox import Batch, Holder, Operation, Outbox, Outcome, Verb
-from gateway.chat.events import Joined, Left, Message, Private, Renamed
+from gateway.chat.events import Joined, Left, Message, Private, Renamed, Replaced
 
 ROOMS = ("attic", "den")
 INBOX = "@G2"  # of another gateway: never served here
 DEADLINE_S = 10.0
 EVENTS = {
     "say": lambda session, n: Message(session, "name", f"{n}"),
+    "say again": lambda session, n: Message(session, "name", f"{n}", 1 + n * 7 % 5),
     "join": lambda session, _: Joined(session, "name"),
     "leave": lambda session, _: Left(session, "name"),
     "rename": lambda session, n: Renamed(session, "name", f"name{n}"),
@@ -22,17 +23,19 @@ sessions = st.sampled_from(["s1", "s2"])
 
 
 class RoomInRedis:
-    """What ``publish.lua`` does to one room, for a single gateway."""
+    """What ``publish.lua`` does to one room, for G1; G2 only joins and leaves."""
 
     def __init__(self) -> None:
         self.epoch = ""
         self.epochs = 0
+        self.taken: set[Operation] = set()  # joins that were answered so
         self.empty()
 
     def empty(self) -> None:
         """All is gone; the next who reads makes another log."""
-        self.epoch, self.members, self.last = "", set(), (0, "")
+        self.epoch, self.members, self.last = "", {}, (0, "")
         self.log: list[Operation] = []
+        self.refs: dict[str, dict[int, int]] = {}  # a session's last two, and their offsets
 
     def read(self) -> str:
         if not self.epoch:
@@ -52,19 +55,32 @@ class RoomInRedis:
         self.last = batch.number, reply
         return reply
 
-    def _apply(self, operation: Operation) -> int:
-        session = operation.holder.session
+    def _apply(self, operation: Operation) -> int | str:
+        session, ref = operation.holder.session, operation.ref
+        said = self.refs.setdefault(session, {})
+        if ref in said:
+            return f"={said[ref]}"
+        if ref and said and ref < max(said):
+            return "?"
         if operation.verb in (Verb.JOIN, Verb.KEEP):
-            known = session in self.members
-            self.members.add(session)
-            if known or operation.verb is Verb.KEEP:
+            before = self.members.get(session)
+            self.members[session] = "G1"
+            self.taken.discard(operation)
+            if before == "G2":
+                self.taken.add(operation)
+                return "~G2"
+            if before or operation.verb is Verb.KEEP:
                 return -1
         elif operation.verb is not Verb.POST:
-            if session not in self.members:
+            if self.members.get(session) != "G1":
                 return 0
             if operation.verb is Verb.LEAVE:
-                self.members.remove(session)
+                del self.members[session]
         self.log.append(operation)
+        if ref:
+            said[ref] = len(self.log)
+            for forgotten in sorted(said)[:-2]:
+                del said[forgotten]
         return len(self.log)
 
 
@@ -106,6 +122,10 @@ class OutboxMachine(RuleBasedStateMachine):
         event = Private(session, "name", "s9", "other", "psst")
         self.outbox.submit(self.operation(INBOX, session, event))
 
+    @rule(session=sessions)
+    def a_session_of_the_other_gateway_goes_on_here(self, session: str) -> None:
+        self.outbox.submit(self.operation(INBOX, session, Replaced(session, "name", 1)))
+
     # What the gateway learns.
 
     @rule(room=st.sampled_from(ROOMS), restored=st.lists(sessions, unique=True))
@@ -122,7 +142,6 @@ class OutboxMachine(RuleBasedStateMachine):
         if not any(operation.mortal for operation in waits):  # who speaks is a member
             self.outbox.forget(room)
 
-    @precondition(lambda self: not self.flying)
     @rule(seconds=st.floats(0.0, 8.0))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
@@ -182,6 +201,11 @@ class OutboxMachine(RuleBasedStateMachine):
     def redis_comes_back_empty(self, room: str) -> None:
         self.rooms[room].empty()
 
+    @rule(room=st.sampled_from(ROOMS), session=sessions)
+    def a_session_goes_on_at_another_gateway(self, room: str, session: str) -> None:
+        if session in self.rooms[room].members:
+            self.rooms[room].members[session] = "G2"
+
     @rule()
     def the_other_gateway_reads_its_inbox(self) -> None:
         self.rooms[INBOX].read()
@@ -209,6 +233,9 @@ class OutboxMachine(RuleBasedStateMachine):
                     assert not times, f"{outcome}, but applied"
             else:
                 assert outcome in (Outcome.CONFIRMED, Outcome.REFUSED)
+                if outcome is Outcome.CONFIRMED:
+                    taken = operation in self.rooms[operation.room].taken
+                    assert operation.taken_from == ("G2" if taken else "")
 
     def teardown(self) -> None:
         """When all is well again, everybody is told, and nothing is left."""

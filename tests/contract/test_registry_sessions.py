@@ -1,0 +1,130 @@
+"""``registry.lua``: a session keeps its name and its room, wherever it comes again."""
+
+import pytest
+
+ALICE = ("s1", 0, "lobby", "alice")
+
+
+@pytest.fixture(autouse=True)
+async def _two_gateways(redis):
+    await redis.beat("G1")
+    await redis.beat("G2")
+
+
+@pytest.fixture
+def claim(redis):
+    """Claims with all fields; the answer's words, the generation as a number."""
+
+    async def claim(session, generation, room, name, gateway="G1"):
+        fields = ("claim", name.lower(), session, generation, room, name)
+        verdict, *rest = (await redis.registry(fields, gateway=gateway))[0].split()
+        return (int(rest[0]), *rest[1:]) if verdict == "ok" else verdict
+
+    return claim
+
+
+async def records(redis):
+    """Who holds which name: ``GATEWAY SESSION GENERATION ROOM NAME``, in alphabetical order."""
+    return sorted(record.decode() for record in await redis.client.hvals(redis.keys.names))
+
+
+@pytest.mark.parametrize("gateway", ["G1", "G2"])
+async def test_who_comes_again_gets_the_name_and_the_room_that_it_has(redis, claim, gateway):
+    """DESIGN 4: the same session takes the name over; what it asks for otherwise counts less."""
+    old, *_ = await claim("s1", 0, "kitchen", "Alice")
+    new, *rest = await claim("s1", 0, "lobby", "bob", gateway=gateway)
+    assert rest == ["kitchen", "Alice"]
+    assert new == old if gateway == "G1" else new > old
+    assert await records(redis) == [f"{gateway} s1 {new} kitchen Alice"]
+    free, *_ = await claim("s2", 0, "lobby", "bob")
+    assert free > new
+
+
+async def test_a_claim_that_is_made_again_gets_the_same_answer(redis, claim):
+    """Issue 3: its first answer was lost; by then the session may have moved on in its room."""
+    await claim("s1", 0, "kitchen", "alice")
+    first = await claim(*ALICE, gateway="G2")
+    before = await redis.everything()
+    before.pop(redis.keys.calls)
+    assert await claim(*ALICE, gateway="G2") == first
+    after = await redis.everything()
+    after.pop(redis.keys.calls)
+    assert after == before
+    (generation, *_) = first
+    assert await claim("s1", generation, "garden", "alice", gateway="G2") == (
+        generation,
+        "garden",
+        "alice",
+    )
+    assert await claim(*ALICE, gateway="G2") == (generation, "garden", "alice")
+
+
+async def test_the_gateway_that_a_session_came_from_frees_nothing_of_it(redis, claim):
+    """DESIGN 3: holders are fenced; whether it releases or is reaped."""
+    old, *_ = await claim(*ALICE)
+    new, *_ = await claim(*ALICE, gateway="G2")
+    await redis.release("alice", "s1", old)
+    await redis.bury("G1")
+    assert await redis.client.smembers(redis.keys.holds("G2")) == {b"alice"}
+    assert await records(redis) == [f"G2 s1 {new} lobby alice"]
+    assert (await claim(*ALICE, gateway="G2"))[0] == new
+
+
+async def test_a_name_that_was_released_is_not_kept(redis, claim):
+    """Promise 6: a name ends with the session, which may come again under another."""
+    old, *_ = await claim(*ALICE)
+    await redis.release("alice", "s1", old)
+    assert await redis.client.exists(redis.keys.sessions) == 0
+    new, *rest = await claim("s1", 0, "garden", "bob")
+    assert (new > old, rest) == (True, ["garden", "bob"])
+
+
+@pytest.mark.parametrize("order", [("alice", "al"), ("al", "alice")])
+async def test_of_a_rename_that_was_half_done_the_new_name_is_kept(redis, claim, order):
+    """DESIGN 4: a second name is claimed before the first one is released; nothing stays behind."""
+    generation, *_ = await claim(*ALICE)
+    await claim("s1", generation, "lobby", "al")
+    assert await claim(*ALICE) == (generation, "lobby", "al")
+    for folded in order:
+        await redis.release(folded, "s1", generation)
+    assert await redis.client.exists(redis.keys.names, redis.keys.sessions) == 0
+
+
+async def test_after_a_rename_the_old_name_is_free_and_the_new_one_kept(redis, claim):
+    """registry.lua: release; after a new name was claimed it is the old one that is freed."""
+    generation, *_ = await claim(*ALICE)
+    await claim("s1", generation, "lobby", "al")
+    await redis.release("alice", "s1", generation)
+    assert (await claim("s2", 0, "lobby", "alice"))[1:] == ("lobby", "alice")
+    assert (await claim(*ALICE, gateway="G2"))[1:] == ("lobby", "al")
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+async def test_who_went_on_elsewhere_gets_no_name_where_it_was(redis, claim, name):
+    """DESIGN 3: a gateway that was stopped can't take somebody back, also under another name."""
+    old, *_ = await claim(*ALICE)
+    new, *_ = await claim(*ALICE, gateway="G2")
+    assert await claim("s1", old, "lobby", name) == "taken"
+    assert await records(redis) == [f"G2 s1 {new} lobby alice"]
+
+
+async def test_who_is_newer_than_the_registry_knows_is_granted_what_it_has(redis, claim):
+    """DESIGN 3: a failover lost writes: a session moved, and the registry forgot it."""
+    generation, *_ = await claim(*ALICE)
+    newer = generation + 5
+    assert await claim("s1", newer, "lobby", "alice", gateway="G2") == (newer, "lobby", "alice")
+    assert await claim("s1", generation, "lobby", "alice") == "taken"
+    assert (await claim("s2", 0, "lobby", "bob"))[0] > newer
+
+
+async def test_what_a_claim_has_brought_is_known(redis, claim):
+    """registry.lua: held; asked for a claim whose answer was lost and that nobody wants now."""
+    asked = ("held", "bob", "s1", 0, "lobby", "bob")
+    assert await redis.registry(asked) == ["absent"]
+    generation, *_ = await claim("s1", 0, "kitchen", "Alice")
+    assert await redis.registry(asked) == [f"ghost alice G1 s1 {generation} kitchen Alice"]
+    assert await redis.registry(asked, gateway="G2") == ["absent"]
+    second = ("held", "bob", "s1", generation, "kitchen", "bob")
+    assert await redis.registry(second) == ["absent"]
+    await claim("s1", generation, "kitchen", "bob")
+    assert await redis.registry(second) == [f"ghost bob G1 s1 {generation} kitchen bob"]
