@@ -30,7 +30,8 @@ chat: $(INSTALLED) ## talk, in the terminal client, to what listens on PORT
 	@exec $(BIN)/python -m gateway chat localhost:$(PORT)
 
 test: $(INSTALLED) ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not undisturbed" --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest -m undisturbed
 
 soak: $(INSTALLED) ## talk for SECONDS, twice, under faults drawn by SEED, and check every line
 	$(BIN)/python tests/system/soak.py --seconds $(SECONDS) --seed $(SEED)

@@ -100,7 +100,8 @@ class Config:
     proxy_timeout_s: float = 5.0
     tls_timeout_s: float = 10.0
     sendq_stall_s: float = 30.0
-    flush_window_s: float = 0.012
+    flush_window_s: float = 0.025
+    flush_member_s: float = 0.000_05
     flush_events: int = 24
     beat_s: float = 1.0
     silent_ticks: int = 3
@@ -121,6 +122,7 @@ class Config:
     probe_timeout_s: float = 3.0
     compare_s: float = 3.0
     hold_bytes: int = 4_194_304
+    hub_bytes: int = 33_554_432
     replay_events: int = 500
 
 

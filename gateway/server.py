@@ -10,11 +10,10 @@ from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from gateway.answers import Answers
 from gateway.broker import calls
 from gateway.broker.clock import RedisClock
 from gateway.broker.embedded import EmbeddedServer, EmbeddedServerError, NoServerFound
-from gateway.broker.keys import Keys
+from gateway.broker.keys import Keys, inbox
 from gateway.broker.preflight import wait_for_redis
 from gateway.broker.presence import Presence
 from gateway.broker.publisher import Publisher
@@ -25,11 +24,7 @@ from gateway.broker.subscriber import Subscriber, database
 from gateway.chat.events import GatewayId
 from gateway.chat.reasons import CloseReason
 from gateway.config import Config, SettingsError
-from gateway.drain import drain
 from gateway.fronts.line import LineFront
-from gateway.host import Cluster, Host
-from gateway.hub import Hub
-from gateway.inquiries import Inquiries
 from gateway.net.connection import Connection
 from gateway.net.handoff import Adopter
 from gateway.net.listener import Listener, address_of, bind
@@ -40,8 +35,15 @@ from gateway.ops.admin import Admin, health, readiness
 from gateway.ops.logs import get_logger
 from gateway.ops.metrics import Metrics
 from gateway.ops.pulse import Pulse, Systemd
-from gateway.rooms import Rooms
-from gateway.seat import Seat
+from gateway.rooms.hub import Hub, Pace
+from gateway.rooms.inquiries import Inquiries
+from gateway.rooms.served import Rooms
+from gateway.seats.answers import Answers
+from gateway.seats.drain import drain
+from gateway.seats.host import Cluster, Host
+from gateway.seats.post import Post
+from gateway.seats.seat import Seat
+from gateway.seats.speakers import Speakers
 from gateway.signals import on_hang_up, stop_on_signals
 from gateway.vitals import Parts, Vitals
 
@@ -128,13 +130,20 @@ class Gateway:
         self._own_channel = keys.probes(self.id)
         self._vitals = Vitals(config)
         self._hub = Hub(
-            window_s=config.flush_window_s,
-            enough=config.flush_events,
+            Pace(config.flush_window_s, config.flush_member_s, config.flush_events),
+            most_bytes=config.hub_bytes,
             on_sent=self._vitals.delivered,
+            on_full=lambda full: self._subscriber.hold(full),
         )
         self._host = Host(config, self.id)
         reader = Reader(self._client, keys, config)
-        self._registry = Registry(self._client, keys, config, self.id)
+        self._registry = Registry(
+            self._client,
+            keys,
+            config,
+            self.id,
+            on_forgone=lambda ghost: self._reaper.end(ghost),
+        )
         self._inquiries = Inquiries(reader)
         self._rooms = Rooms(
             config,
@@ -154,11 +163,13 @@ class Gateway:
             on_batch=self._rooms.caught_up,
             on_subscribed=self._subscribed,
         )
+        clock = RedisClock()
         self._presence = Presence(
             self._client,
             keys,
             config,
             self.id,
+            clock,
             describe=self._vitals.describe,
             on_ready=self._redis_ready,
             on_away=self._redis_away,
@@ -173,10 +184,11 @@ class Gateway:
             self._publisher,
             self._registry,
             self._reaper,
-            Answers(config, self._rooms, self._publisher, self._registry, self._inquiries),
+            Speakers(self._publisher.outbox, config.outbox_bytes),
+            Answers(config, self._rooms, self._registry, self._inquiries),
+            Post(self.id, self._publisher, self._registry),
         )
         self._listener = Listener(config, self._adopt, self.certificate)
-        self._clock = RedisClock(self._client)
         self._systemd = Systemd()
         self._pulse = Pulse(self._systemd)
         self._vitals.parts = Parts(
@@ -188,7 +200,7 @@ class Gateway:
             self._presence,
             self._listener,
             self.certificate,
-            self._clock,
+            clock,
             self._pulse,
         )
         self._admin = Admin(
@@ -219,13 +231,13 @@ class Gateway:
                     ("presence", self._presence.run_forever()),
                     ("registry", self._registry.run_forever()),
                     ("publisher", self._publisher.run_forever()),
+                    ("deadlines", self._publisher.expire_forever()),
                     ("rooms", self._rooms.run_forever()),
                     ("inquiries", self._inquiries.run_forever()),
                     ("compare", self._rooms.compare_forever()),
                     ("report", self._rooms.report_forever()),
                     ("reaper", self._reaper.run_forever()),
                     ("host", self._host.watch_forever()),
-                    ("clock", self._clock.run_forever()),
                     ("pulse", self._pulse.run_forever()),
                 )
             }
@@ -318,7 +330,9 @@ class Gateway:
                 # A beat that came after the end of the lease would renew it.
                 await _end(self._beating)
                 await self._registry.drained()
+                await self._publisher.drained()  # of sessions that the registry gave up
                 await self._registry.bury(self.id)
+                await self._client.unlink(*self._keys.room(inbox(self.id)))
         except (TimeoutError, *calls.Unreachable) as error:
             log.warning("drain incomplete", error=str(error) or type(error).__name__)
             return False
@@ -342,7 +356,7 @@ class Gateway:
             self._rooms.subscribed(channel)
 
     def _redis_ready(self) -> None:
-        self._host.ready = True
+        self._host.redis_back()
         if self._is_ready.is_set():
             self._systemd.doing("draining" if self._vitals.draining else "ready")
             log.info(

@@ -21,14 +21,14 @@ from gateway.chat.events import Envelope
 from gateway.chat.reasons import CloseReason
 from gateway.chat.session import State
 from gateway.config import Config
-from gateway.host import Host
-from gateway.hub import Hub
 from gateway.net.listener import Listener
 from gateway.net.tls import Certificate
 from gateway.ops.histogram import Histogram, RecentMax
 from gateway.ops.metrics import Value
 from gateway.ops.pulse import Pulse
-from gateway.rooms import Rooms
+from gateway.rooms.hub import Hub
+from gateway.rooms.served import Rooms
+from gateway.seats.host import Host
 
 _NAMELESS = (State.NAMING, State.CLAIMING, State.ENDED)
 
@@ -176,6 +176,7 @@ class Vitals:
             "gateway_events_in_total": parts.publisher.submitted,
             "gateway_events_out_total": self._events_out,
             "gateway_deliveries_total": parts.hub.deliveries,
+            "gateway_fan_out_bytes": parts.hub.pending_bytes,
             "gateway_flush_events": parts.hub.flush_events,
             "gateway_flush_seconds": parts.hub.flush_s,
             "gateway_delivery_seconds": self._delivery_s,
@@ -186,6 +187,7 @@ class Vitals:
         return {
             "gateway_redis_ready": parts.presence.ready,
             "gateway_redis_subscriptions_lost_total": parts.subscriber.rebuilt,
+            "gateway_redis_subscription_holds_total": parts.subscriber.holds,
             "gateway_publish_seconds": parts.publisher.answered_s,
             "gateway_publish_retries_total": parts.publisher.retries,
             "gateway_publish_outcomes_total": {
@@ -193,7 +195,7 @@ class Vitals:
             },
             "gateway_outbox_bytes": parts.publisher.outbox.size_bytes,
             "gateway_outbox_limit_bytes": self._config.outbox_bytes,
-            "gateway_outbox_waiting_speakers": parts.host.waiting_speakers,
+            "gateway_outbox_waiting_speakers": len(parts.host.cluster.speakers),
             "gateway_holes_found_total": counts.holes,
             "gateway_holes_filled_events_total": counts.filled,
             "gateway_holes_unfillable_total": counts.unfillable,

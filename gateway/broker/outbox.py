@@ -20,6 +20,7 @@ from gateway.chat.events import (
     Private,
     Renamed,
     Replaced,
+    Returned,
     RoomEvent,
     SessionId,
     encode_event,
@@ -58,6 +59,7 @@ _VERBS: dict[type, Verb] = {
     Renamed: Verb.RENAME,
     Private: Verb.POST,
     Replaced: Verb.POST,
+    Returned: Verb.POST,
 }
 
 
@@ -121,12 +123,12 @@ class Operation:
         return len(self.body) + _OVERHEAD_BYTES
 
     def finish(self, outcome: Outcome, offset: int = 0) -> None:
-        told, self.told = self.told, _nobody
+        told, self.told = self.told, whatever
         told(outcome, offset)
 
 
-def _nobody(_outcome: Outcome, _offset: int) -> None:
-    """Who asked has been told already."""
+def whatever(_outcome: Outcome, _offset: int) -> None:
+    """Nobody waits to be told, or has been told already."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

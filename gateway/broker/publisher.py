@@ -166,6 +166,7 @@ class Publisher:
             config.refs_kept,
             config.refs_s,
         ]
+        now = asyncio.get_running_loop().time()
         for operation in batch.operations:
             holder = operation.holder
             args += (
@@ -175,6 +176,7 @@ class Publisher:
                 holder.generation,
                 operation.member_name,
                 operation.ref,
+                max(0, int((now - operation.submitted_at) * 1000)),
                 operation.body,
             )
         keys = (*self._keys.room(batch.room), self._keys.batch(batch.room, self._gateway))

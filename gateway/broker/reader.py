@@ -90,7 +90,7 @@ class Reader:
 def _snapshot(reply: list, question: Question) -> Snapshot:  # type: ignore[type-arg]
     epoch, offset, people, at_known, lines, flat, history, at_last = reply
     members = None
-    if question.members or question.epoch != epoch.decode():
+    if question.members or (question.create and question.epoch != epoch.decode()):
         members = {
             SessionId(session.decode()): parse_member(SessionId(session.decode()), record)
             for session, record in zip(flat[::2], flat[1::2], strict=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -137,6 +137,7 @@ class Registry:
         self._on_forgone = on_forgone
         self._nobody = Holder(gateway, SessionId(""), 0)
         self._waiting: deque[_Request] = deque()
+        self._claims: dict[SessionId, list[_Request]] = {}  # those not answered, by session
         self._number = 0  # of the last call
         self._refused = False
         self._wake = asyncio.Event()
@@ -205,6 +206,8 @@ class Registry:
 
     def _submit(self, request: _Request) -> None:
         self._waiting.append(request)
+        if request.verb == "claim":
+            self._claims.setdefault(request.holder.session, []).append(request)
         self._drained.clear()
         self._wake.set()
 
@@ -243,10 +246,11 @@ class Registry:
         again = [
             request
             for request, reply in zip(requests, replies, strict=True)
-            if not self._settled(request, reply, requests)
+            if not self._settled(request, reply)
         ]
         self._waiting.extendleft(reversed(again))
-        return not again
+        # One that nobody wants any more is asked after at once; others wait for the lease.
+        return all(request.abandoned for request in again)
 
     def _next_requests(self) -> list[_Request]:
         """Take what waits for the first one's gateway; of what nobody wants any more, only
@@ -261,26 +265,44 @@ class Registry:
             request = self._waiting.popleft()
             if not request.abandoned:
                 chosen.append(request)
-            elif request.unsure and not self._comes_again(request, self._waiting):
+                continue
+            self._forget(request)
+            if request.unsure and not self._comes_again(request):
                 chosen.append(self._undoing(request))
         return chosen
+
+    def _forget(self, request: _Request) -> None:
+        """A claim is no more; other requests are not remembered."""
+        claims = self._claims.get(request.holder.session, [])
+        if request in claims:
+            claims.remove(request)
+            if not claims:
+                del self._claims[request.holder.session]
 
     def _put_back(self, requests: list[_Request]) -> None:
         """To be made again, except questions: those behind would wait as long for as little."""
         self._waiting.extendleft(reversed(requests))
-        asked = [request for request in self._waiting if request.asks]
-        self._waiting = deque(request for request in self._waiting if not request.asks)
+        waiting, self._waiting = self._waiting, deque()
+        asked = [request for request in waiting if request.asks]
+        for request in waiting:
+            if request.abandoned and not request.unsure:
+                self._forget(request)
+            elif not request.asks:
+                self._waiting.append(request)
         for request in asked:
             if request.answered:
                 request.answered(None)
 
-    def _settled(self, request: _Request, reply: bytes, together: list[_Request]) -> bool:
+    def _settled(self, request: _Request, reply: bytes) -> bool:
         """Hand an answer over.  False if the request is to be made again."""
         if reply == b"wait":
             return False
         if reply.startswith(b"ok") and request.comes and request.abandoned:
             request.unsure = True
-            return self._comes_again(request, together)
+            if again := self._comes_again(request):
+                self._forget(request)
+            return again
+        self._forget(request)
         if request.answered:
             request.answered(_answer(reply))
         return True
@@ -293,21 +315,18 @@ class Registry:
         """
 
         def answered(answer: Answer) -> None:
-            if isinstance(answer, Ghost) and not self._comes_again(claim, self._waiting):
+            if isinstance(answer, Ghost) and not self._comes_again(claim):
                 self.release(answer.folded, answer.holder)
                 if claim.comes:
                     self._on_forgone(answer)
 
         return replace(claim, verb="held", answered=answered)
 
-    def _comes_again(self, claim: _Request, among: Iterable[_Request]) -> bool:
+    def _comes_again(self, claim: _Request) -> bool:
         """Whether the session asks for the same again: then it gets what the claim brought."""
         return any(
-            request.verb == "claim"
-            and request.holder.session == claim.holder.session
-            and (claim.comes or request.folded == claim.folded)
-            and not request.abandoned
-            for request in among
+            (claim.comes or request.folded == claim.folded) and not request.abandoned
+            for request in self._claims.get(claim.holder.session, ())
         )
 
     def _call(self, requests: list[_Request]) -> Call:

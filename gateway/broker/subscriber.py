@@ -52,6 +52,10 @@ class _Link(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.give_up(str(error) if error else "closed by Redis")
 
+    def hold(self, hold: bool) -> None:
+        if self._transport and not self._transport.is_closing():
+            (self._transport.pause_reading if hold else self._transport.resume_reading)()
+
     def send(self, *command: str) -> None:
         if self._transport and not self._transport.is_closing():
             packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # wrong stub
@@ -89,7 +93,9 @@ class Subscriber:
         self._link: _Link | None = None
         self._heard_at = 0.0
         self._first_confirmed: asyncio.Event = asyncio.Event()
+        self._held = False
         self.rebuilt = 0
+        self.holds = 0
 
     @property
     def connected(self) -> bool:
@@ -125,6 +131,17 @@ class Subscriber:
                 if self._link:
                     self._link.give_up(str(reply))
 
+    def hold(self, hold: bool) -> None:
+        """Take nothing for a while: what was taken is to be delivered first.
+
+        If that lasts, Redis cuts the connection, and what it held is read from the logs.
+        """
+        self._held = hold
+        self.holds += hold
+        self._heard_at = asyncio.get_running_loop().time()
+        if self._link:
+            self._link.hold(hold)
+
     def rebuild(self, reason: str) -> None:
         """Give the connection up and make another one."""
         if self._link:
@@ -150,6 +167,7 @@ class Subscriber:
             link = await open_link(self._config, lambda: _Link(self))
         self._first_confirmed.clear()
         self._link = link
+        link.hold(self._held)
         try:
             for command in handshake(self._config):
                 link.send(*command)
@@ -159,9 +177,10 @@ class Subscriber:
                 silent_s = loop.time() - self._heard_at
                 if self._heard_at - since > limit_s:
                     backoff.reset()
-                if silent_s >= limit_s:
+                if silent_s >= limit_s and not self._held:
                     return f"nothing heard for {silent_s:.1f} s"
-                done, _ = await asyncio.wait((link.lost,), timeout=limit_s - silent_s)
+                wait_s = limit_s if self._held else limit_s - silent_s
+                done, _ = await asyncio.wait((link.lost,), timeout=wait_s)
                 if done:
                     return str(link.lost.result())
         finally:

@@ -216,14 +216,20 @@ def parse(line: str) -> Command:
     return Unknown(word, nearest(word))
 
 
+_LONGEST_TYPO = max(map(len, _MEANT)) + 4
+"""A longer word is like none of them, and looking for its like is work."""
+
+
 def nearest(word: str) -> str:
     """The word of the command that ``word`` may mean; '' if there is none like it.
 
     The same word, one that means it elsewhere, the start of one, or a mistyped one.
     """
+    if not word or len(word) > _LONGEST_TYPO:
+        return ""
     word = word.lower()
-    if not word or word in _MEANT:
-        return _MEANT.get(word, "")
+    if word in _MEANT:
+        return _MEANT[word]
     starts = (row.word for row in TABLE if row.word.startswith(word))
     near = difflib.get_close_matches(word, _MEANT, n=1)
     return next(starts, "") or (_MEANT[near[0]] if near else "")

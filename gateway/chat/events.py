@@ -52,12 +52,28 @@ class Renamed(Event, frozen=True):
 
 
 class Private(Event, frozen=True, omit_defaults=True):
-    """``NAME (private): TEXT`` to one session, in the log of that session's gateway."""
+    """``NAME (private): TEXT`` to one session, in the log of that session's gateway.
+
+    One that was sent after its session has no ``ref`` any more (that counts where it was
+    first posted), but the gateway that it came from, and its ref there.
+    """
 
     to_session: SessionId
     to: str
     text: str
     ref: int = 0
+    origin: GatewayId = GatewayId("")
+    said_ref: int = 0
+
+
+class Returned(Event, frozen=True, omit_defaults=True):
+    """A private line of this session that found nobody; in the log of its gateway.
+
+    ``said_ref`` is the line's; what is returned can be so in any order.
+    """
+
+    text: str
+    said_ref: int = 0
 
 
 class Replaced(Event, frozen=True):
@@ -66,7 +82,7 @@ class Replaced(Event, frozen=True):
     generation: int
 
 
-RoomEvent = Message | Action | Joined | Left | Renamed | Private | Replaced
+RoomEvent = Message | Action | Joined | Left | Renamed | Private | Returned | Replaced
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -190,6 +206,8 @@ Told = (
 
 def decode_envelope(raw: bytes) -> Envelope:
     """One line of a log: ``OFFSET EPOCH AT_MS GATEWAY BATCH INDEX BODY``.
+
+    ``AT_MS`` is when a gateway accepted it, in ms since 1970 by Redis's clock.
 
     Raises ``ValueError`` if it is no such line.
     """

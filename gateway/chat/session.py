@@ -7,6 +7,8 @@ and is told what came of it by the methods below ``handle``.
 from __future__ import annotations
 
 import enum
+import hashlib
+import secrets
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -25,6 +27,16 @@ from gateway.chat.events import (
 )
 from gateway.chat.reasons import CloseReason
 from gateway.chat.text import NameRefused, RoomRefused, check_name, check_room
+
+
+def new_session_id() -> SessionId:
+    """Nobody else's, and not to be guessed."""
+    return SessionId(secrets.token_hex(8))
+
+
+def session_id_of(secret: str) -> SessionId:
+    """The id under which the cluster knows the session of ``secret``, which it does not store."""
+    return SessionId(hashlib.sha256(secret.encode()).hexdigest()[:32])
 
 
 class Desk(Protocol):
@@ -49,7 +61,7 @@ class Desk(Protocol):
         """Say an event to the room.  A ``Renamed`` is answered by ``renamed``."""
 
     def post(self, to: str, text: str, ref: int) -> None:
-        """Tell one person only.  Answered by ``answered``, after this person was told."""
+        """Tell one person only.  Answered by ``answered`` when it is on its way, or can't be."""
 
     def list_people(self, room: str) -> None:
         """Tell who is in a room, on all gateways.  Answered by ``answered``."""
@@ -147,9 +159,10 @@ class Session:
 
         Joins again as another session ``id``, under the same name if it is free.
         """
+        # Told under the id that it had: behind all that the room said up to here.
+        self._desk.tell(Notice("this gateway was cut off for a while, joining again"))
         self.id, self.wish = id, ""
         self.state = State.CLAIMING
-        self._desk.tell(Notice("this gateway was cut off for a while, joining again"))
         self._desk.claim(self.name)
 
     def not_delivered(self, event: RoomEvent, *, certain: bool) -> None:
@@ -185,13 +198,13 @@ class Session:
 
     def _me(self, command: commands.Me) -> None:
         if not command.text:
-            self._refuse("what do you do? /me TEXT", "bad_request", command.ref)
+            self._refuse(commands.usage("me"), "bad_request", command.ref)
             return
         self._desk.publish(Action(self.id, self.name, command.text, command.ref))
 
     def _msg(self, command: commands.Msg) -> None:
         if not command.to or not command.text:
-            self._refuse("to whom, and what? /msg NAME TEXT", "bad_request", command.ref)
+            self._refuse(commands.usage("msg"), "bad_request", command.ref)
             return
         self.state = State.ASKING
         self._desk.post(command.to, command.text, command.ref)
@@ -240,11 +253,12 @@ class Session:
         self._desk.list_rooms()
 
     def _history(self, command: commands.History) -> None:
-        if command.count and not (command.count.isascii() and command.count.isdigit()):
-            self._refuse("how many lines? /history N", "bad_request")
+        digits = command.count.lstrip("0")
+        if command.count and not (digits.isascii() and digits.isdigit()):
+            self._refuse(commands.usage("history"), "bad_request")
             return
         self.state = State.ASKING
-        self._desk.show_history(int(command.count[:6]) if command.count else None)
+        self._desk.show_history(int(digits[:6]) if digits else None)
 
     def _help(self, command: commands.Help) -> None:
         self._desk.tell(Notice("\n".join(commands.help_lines(command.word))))
@@ -257,8 +271,7 @@ class Session:
         self._desk.tell(Pong())
 
     def _unknown(self, command: commands.Unknown) -> None:
-        hint = f", did you mean /{command.nearest}?" if command.nearest else ""
-        self._desk.tell(Notice(f"unknown command: /{command.word}{hint}"))
+        self._desk.tell(Notice(command.text))
 
     def _problem(self, problem: commands.Problem) -> None:
         self._refuse(problem.text, problem.code, problem.ref)

@@ -27,6 +27,7 @@ from gateway.chat.events import (
     Private,
     Renamed,
     Replaced,
+    Returned,
     RoomList,
     Said,
     Summary,
@@ -72,6 +73,7 @@ _EVENTS: dict[type, Callable[[Any], dict[str, Any] | None]] = {
     Left: lambda e: {"type": "left", "from": e.name},
     Renamed: lambda e: {"type": "renamed", "from": e.name, "to": e.new_name},
     Private: lambda e: {"type": "private", "from": e.name, "to": e.to, "text": e.text},
+    Returned: lambda _: None,
     Replaced: lambda _: None,
     type(None): lambda _: None,
 }

@@ -28,6 +28,7 @@ from gateway.chat.events import (
     Private,
     Renamed,
     Replaced,
+    Returned,
     RoomList,
     Said,
     Summary,
@@ -101,7 +102,8 @@ _WRITERS: dict[type, Callable[[Any, str], str]] = {
     Left: lambda left, end: words.left(left.name) + end,
     Renamed: lambda renamed, end: words.renamed(renamed.name, renamed.new_name) + end,
     Private: lambda private, end: words.private(private.name, private.text) + end,
-    Replaced: lambda _, __: "",  # the gateway's own business
+    Returned: lambda _, __: "",  # the gateway's own business
+    Replaced: lambda _, __: "",  # likewise
     Notice: lambda notice, end: _starred(notice.text.split("\n"), end),
     Summary: lambda counts, end: _starred([words.summary(counts.joined, counts.left)], end),
     Missed: lambda _, end: _starred([words.MISSED], end),

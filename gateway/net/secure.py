@@ -25,7 +25,7 @@ class SecureConnection(Connection):
     the receiver the connection is over when it closes: until then the peer just hung up.
     """
 
-    __slots__ = ("_done", "_kept")
+    __slots__ = ("_done", "_handing_on", "_kept")
 
     _LOOK_S = 1.0
     """Peers answer a close_notify by themselves.  A look sees what is in the kernel, but not
@@ -37,6 +37,7 @@ class SecureConnection(Connection):
         # No byte may go past the encryption, straight into the socket.
         super().__init__(sendq_bytes=sendq_bytes, sock=None, door=door)
         self._kept = bytearray()
+        self._handing_on: asyncio.Handle | None = None  # in the loop's next round
         self._done = False  # the peer, which the receiver may not know yet
 
     def _set_limits(self, transport: asyncio.Transport) -> None:
@@ -56,6 +57,9 @@ class SecureConnection(Connection):
 
     def _hand_on(self) -> None:
         """Hand on a piece of what is kept; the next one in the loop's next round."""
+        if self._handing_on:
+            self._handing_on.cancel()
+            self._handing_on = None
         if self.reason is not None or self._held & ~Hold.PIECES:
             return
         if self._kept:
@@ -64,7 +68,7 @@ class SecureConnection(Connection):
             self.receiver.received(piece)
         if self._kept:
             self.hold(Hold.PIECES)
-            asyncio.get_running_loop().call_soon(self._hand_on)
+            self._hand_on_later()
         else:
             super().release(Hold.PIECES)
             self._tell_of_the_end()
@@ -72,7 +76,11 @@ class SecureConnection(Connection):
     def release(self, why: Hold) -> None:
         super().release(why)
         if self._kept:
-            asyncio.get_running_loop().call_soon(self._hand_on)
+            self._hand_on_later()
+
+    def _hand_on_later(self) -> None:
+        if not self._handing_on:
+            self._handing_on = asyncio.get_running_loop().call_soon(self._hand_on)
 
     def eof_received(self) -> bool:
         self._done = True

@@ -77,17 +77,19 @@ TABLE = (
     Row("gateway_events_in_total", C, "Events that local clients caused"),
     Row("gateway_events_out_total", C, "Events taken from logs for local members"),
     Row("gateway_deliveries_total", C, "Events times the members they were sent to"),
+    Row("gateway_fan_out_bytes", G, "Of events that wait for members to be sent to"),
     Row("gateway_flush_events", H, "Events of one room in one flush"),
     Row("gateway_flush_seconds", H, "Time to send one room's flush to its members"),
     Row(
         "gateway_delivery_seconds",
         H,
-        "From the moment Redis appended an event until it was sent to local members,"
+        "From the moment a gateway accepted an event until it was sent to local members,"
         " in Redis's time",
     ),
     # Redis.
     Row("gateway_redis_ready", G, "1 while Redis is proven end to end"),
     Row("gateway_redis_subscriptions_lost_total", C, "Subscriptions that had to be rebuilt"),
+    Row("gateway_redis_subscription_holds_total", C, "Times that too much waited for members"),
     Row("gateway_publish_seconds", H, "From an event's entry into the outbox to Redis's answer"),
     Row("gateway_publish_retries_total", C, "Pipelines that had to be sent again"),
     Row(

@@ -52,8 +52,8 @@ class Member(NamedTuple):
     def renames(self, name: str) -> tuple[Any, ...]:
         return self._replace(name=name).does("rename", "renamed")
 
-    def does(self, verb: str, body: str, ref: int = 0) -> tuple[Any, ...]:
-        return (verb, self.session, self.gateway, self.generation, self.name, ref, body)
+    def does(self, verb: str, body: str, ref: int = 0, age_ms: int = 0) -> tuple[Any, ...]:
+        return (verb, self.session, self.gateway, self.generation, self.name, ref, age_ms, body)
 
 
 class Channel:

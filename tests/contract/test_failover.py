@@ -48,6 +48,13 @@ class Cluster:
         self.proxy.target_port = self.new.port
 
 
+async def end(task: asyncio.Task[None]) -> None:
+    """redis-py, on Python 3.11, can swallow a ``cancel()`` that comes as a call completes."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=0.1)
+
+
 class Presences:
     """G1's presence with its subscription, running."""
 
@@ -83,8 +90,7 @@ class Presences:
         stack.push_async_callback(self.client.aclose)
         for service in (self.subscriber.run_forever(), self.presence.run_forever()):
             task = asyncio.create_task(service)
-            stack.push_async_callback(asyncio.wait, (task,))
-            stack.callback(task.cancel)
+            stack.push_async_callback(end, task)
         await eventually(lambda: self.presence.ready, 5, "ready")
 
 

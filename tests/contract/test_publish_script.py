@@ -35,6 +35,14 @@ async def test_a_line_of_the_log_tells_where_when_and_whose_it_is(redis, alice):
     assert line.raw.endswith(b" hi")
 
 
+async def test_an_event_bears_the_time_at_which_it_was_accepted(redis, alice):
+    """Issue 6: from accepted to delivered, in Redis's time: waiting for Redis counts."""
+    await redis.open("lobby", alice)
+    await redis.publish(alice.says("now"), alice.does("say", "then", age_ms=5000))
+    now, then = await redis.log()
+    assert 4900 < now.at_ms - then.at_ms < 60_000
+
+
 async def test_a_repeated_batch_changes_nothing_and_gets_the_first_reply(redis, channel, alice):
     """DESIGN 3: batches make repeats harmless."""
     await redis.open("lobby", alice)

@@ -25,6 +25,8 @@ from processes import POLL_S, GatewayProcess, Process, RealRedis, eventually, fa
 
 from gateway.config import Config
 
+pytestmark = pytest.mark.undisturbed
+
 PEOPLE = int(os.environ.get("ALONE_PEOPLE", "40"))
 WINDOWS, WINDOW_S = 5, 0.5
 SLOWER_AT_MOST, NOISE_S = 2.0, 0.05

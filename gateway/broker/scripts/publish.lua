@@ -9,8 +9,9 @@
 --       5 log length  6 history length  7 retention s  8 batch memory s
 --       9 refs prefix: with a session behind it, the key of a stream REF-0: offset
 --       10 refs kept of each session  11 refs seconds
---       then, for each operation, 7 fields:
---       verb, session, holder's gateway, holder's generation, name, ref ('0': none), body
+--       then, for each operation, 8 fields:
+--       verb, session, holder's gateway, holder's generation, name, ref ('0': none),
+--       how many ms ago it was accepted, body
 --
 -- Verbs: say (a member speaks), join (becomes a member; an older generation of
 -- the same session is taken over without an event), keep (the same, never with
@@ -43,19 +44,20 @@ if not room[1] or (ARGV[4] ~= '' and ARGV[4] ~= room[1]) then return 'epoch' end
 redis.call('XLEN', log)
 redis.call('XLEN', said)
 redis.call('HLEN', members)
-for i = 12, #ARGV, 7 do
+for i = 12, #ARGV, 8 do
   if ARGV[i + 5] ~= '0' then redis.call('XLEN', ARGV[9] .. ARGV[i + 1]) end
 end
 
 local epoch, offset = room[1], tonumber(room[2])
 local time = redis.call('TIME')
-local at = time[1] * 1000 + math.floor(time[2] / 1000)
-local stamp = string.format(' %s %.0f %s %s ', epoch, at, gateway, number)
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lines, results = {}, {}
 
-local function append(index, body, spoken)
+local function append(index, body, age, spoken)
   offset = offset + 1
-  local line = offset .. stamp .. index .. ' ' .. body
+  -- An event bears the time at which it was accepted, by this clock.
+  local at = string.format('%.0f', now - age)
+  local line = table.concat({offset, epoch, at, gateway, number, index, body}, ' ')
   redis.call('XADD', log, 'MAXLEN', '~', ARGV[5], offset .. '-0', 'e', line)
   if spoken then
     redis.call('XADD', said, 'MAXLEN', '~', ARGV[6], offset .. '-0', 'e', line)
@@ -75,7 +77,7 @@ local function said_before(refs, ref)
   return not grew and '?' or nil
 end
 
-local function apply(index, verb, session, holder, generation, name, ref, body)
+local function apply(index, verb, session, holder, generation, name, ref, age, body)
   local refs = ref ~= '0' and ARGV[9] .. session
   if refs then
     local answer = said_before(refs, ref)
@@ -98,7 +100,7 @@ local function apply(index, verb, session, holder, generation, name, ref, body)
     if not mine then return 0 end
     if verb == 'rename' then redis.call('HSET', members, session, record) end
   end
-  append(index, body, verb == 'say')
+  append(index, body, age, verb == 'say')
   if refs then
     redis.call('XADD', refs, 'MAXLEN', ARGV[10], ref .. '-0', 'o', offset)
     redis.call('EXPIRE', refs, ARGV[11])
@@ -106,8 +108,8 @@ local function apply(index, verb, session, holder, generation, name, ref, body)
   return offset
 end
 
-for i = 12, #ARGV, 7 do
-  results[#results + 1] = apply(#results, unpack(ARGV, i, i + 6))
+for i = 12, #ARGV, 8 do
+  results[#results + 1] = apply(#results, unpack(ARGV, i, i + 7))
 end
 
 redis.call('HSET', meta, 'offset', offset)

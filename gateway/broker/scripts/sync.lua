@@ -8,9 +8,9 @@
 --
 -- Returns {epoch, last offset, people, the line at the offset known or '',
 --          lines after it, members, history, the line at the last offset or ''}.
--- To a gateway that knows this epoch, members and history are empty unless
--- wanted; to one that knows none, the lines are; to one that knows another
--- epoch, lines start at the first.
+-- To one that knows no epoch, lines are empty; to one that knows another one,
+-- they start at the first.  Who may make the log serves the room: it gets members
+-- and history also if it does not know this epoch, and no history without members.
 
 local meta, log, said, members = unpack(KEYS)
 local known, from = ARGV[1], tonumber(ARGV[2])
@@ -40,11 +40,11 @@ if known ~= '' then
   missing = lines(entries)
   if entries[1] and entries[1][1] == from .. '-0' then at_known = table.remove(missing, 1) end
 end
-if known ~= epoch or ARGV[7] == '1' then
-  people = redis.call('HGETALL', members)
-  if tonumber(ARGV[4]) > 0 then
-    history = lines(redis.call('XREVRANGE', said, '+', '-', 'COUNT', ARGV[4]))
-  end
+local serves = ARGV[6] ~= ''
+local wanted = ARGV[7] == '1' or (serves and known ~= epoch)
+if wanted then people = redis.call('HGETALL', members) end
+if tonumber(ARGV[4]) > 0 and (wanted or not serves) then
+  history = lines(redis.call('XREVRANGE', said, '+', '-', 'COUNT', ARGV[4]))
 end
 local offset = redis.call('HGET', meta, 'offset')
 local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]

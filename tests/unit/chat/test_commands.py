@@ -128,3 +128,9 @@ def test_a_session_knows_what_to_do_with_each_command(row, rest):
     session.granted("alice")
     session.joined()
     session.handle(parse(f"/{row.word} {rest}"))
+
+
+def test_nothing_is_looked_for_that_is_like_a_word_as_long_as_a_line(monkeypatch):
+    """Promise 5: a hostile client costs the others nothing."""
+    monkeypatch.setattr(do.difflib, "get_close_matches", None)
+    assert do.nearest("x" * 4000) == ""

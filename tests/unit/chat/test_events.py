@@ -13,6 +13,7 @@ from gateway.chat.events import (
     Private,
     Renamed,
     Replaced,
+    Returned,
     decode_envelope,
     decode_event,
     encode_event,
@@ -27,6 +28,7 @@ events = st.one_of(
     st.builds(Left, words, words),
     st.builds(Renamed, words, words, words),
     st.builds(Private, words, words, words, words, words, refs),
+    st.builds(Returned, words, words, words),
     st.builds(Replaced, words, words, st.integers(0, 2**31)),
 )
 

@@ -90,7 +90,9 @@ BREAKS = [
 ]
 
 
-@pytest.mark.parametrize(("breaks", "why"), BREAKS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("breaks", "why"), BREAKS, ids=lambda value: getattr(value, "__name__", None)
+)
 def test_what_cannot_be_used_is_a_bad_setting(files, authority, breaks, why):
     breaks(files.write(authority), authority)
     with pytest.raises(SettingsError, match="--tls-") as error:
@@ -99,7 +101,9 @@ def test_what_cannot_be_used_is_a_bad_setting(files, authority, breaks, why):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("breaks", "why"), BREAKS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("breaks", "why"), BREAKS, ids=lambda value: getattr(value, "__name__", None)
+)
 def test_the_old_one_stays_when_the_new_one_cannot_be_used(files, authority, caplog, breaks, why):
     certificate = files.write(authority, not_after=NOON).load()
     before = certificate.context

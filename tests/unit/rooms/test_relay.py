@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.chat.events import Message, Missed, decode_envelope, encode_event
-from gateway.relay import Counts, Reading, Relay
+from gateway.rooms.relay import Counts, Reading, Relay
 
 BODY = encode_event(Message("s1", "alice", "hi"))
 

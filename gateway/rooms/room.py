@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.broker.outbox import Operation, Outcome
+from gateway.broker.outbox import Operation, Outcome, whatever
 from gateway.broker.publisher import Publisher
-from gateway.broker.reader import Question, Snapshot
+from gateway.broker.reader import Member, Question, Snapshot
 from gateway.chat.events import (
     Action,
     Envelope,
+    GatewayId,
     Joined,
     Left,
     Message,
@@ -24,6 +25,7 @@ from gateway.chat.events import (
     Private,
     Renamed,
     Replaced,
+    Returned,
     Said,
     SessionId,
     Summary,
@@ -32,17 +34,19 @@ from gateway.chat.events import (
     decode_envelope,
 )
 from gateway.config import Config
-from gateway.hub import Hub
-from gateway.inquiries import Inquiries
 from gateway.ops.logs import get_logger
-from gateway.relay import Counts, Reading, Relay
-from gateway.replay import Replay
-from gateway.resident import Resident
+from gateway.rooms.hub import Hub
+from gateway.rooms.inquiries import Inquiries
+from gateway.rooms.relay import Counts, Reading, Relay
+from gateway.rooms.replay import Replay
+from gateway.rooms.resident import Resident
 
 log = get_logger(__name__)
 
 _NAMES_LISTED = 50
 _SUMMARY_S = 2.0
+_PAGES_OF_SENDQ = 16
+"""A page of a replay is this part of a SendQ: who reads is not cut off by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Surroundings:
     """
 
     config: Config
+    gateway: GatewayId
     hub: Hub
     publisher: Publisher
     inquiries: Inquiries
@@ -71,13 +76,19 @@ class Room:
 
     __slots__ = (
         "_around",
+        "_awaited",
         "_doubted",
-        "_fresh",
+        "_joined_since",
         "_joining",
+        "_keeping",
+        "_leaving",
+        "_people_unknown",
         "_recent",
         "_residents",
+        "_sorted",
         "_subscribed",
         "_summary",
+        "_summing",
         "_touched",
         "name",
         "people",
@@ -90,14 +101,20 @@ class Room:
         self.people: dict[SessionId, str] = {}
         """Everybody in the room, on all gateways: session to name."""
         self._around = around
+        self._sorted: tuple[object, list[str]] = None, []  # of which people, and their names
         self._recent: deque[Envelope] = deque(maxlen=around.config.history)
         self._residents: dict[SessionId, Resident] = {}
         self._joining: dict[SessionId, Resident] = {}
+        self._leaving: dict[Resident, bool] = {}  # and whether Redis has its `left`
+        self._keeping = 0  # whose membership of a new log is not confirmed
+        self._joined_since = False  # somebody became a member since the log was asked
+        self._awaited: list[tuple[int, Callable[[], None]]] = []
         self._subscribed = False
         self._doubted = False
-        self._fresh = True  # its people are to be read, too
+        self._people_unknown = True  # they are to be read with the log
         self._touched = False  # something came since the last comparison
         self._summary: list[int] | None = None  # joined, left
+        self._summing: asyncio.TimerHandle | None = None
 
     @property
     def open(self) -> bool:
@@ -105,12 +122,15 @@ class Room:
 
     @property
     def empty(self) -> bool:
-        """Whether nobody here is in it."""
-        return not self._residents and not self._joining
+        """Whether nobody here is in it, or about to be, or still on the way out."""
+        return not (self._residents or self._joining or self._leaving)
 
     def names(self) -> list[str]:
         """Everybody's name, in alphabetical order."""
-        return sorted(self.people.values(), key=str.casefold)
+        people = (self.relay.offset, id(self.people), len(self.people))
+        if self._sorted[0] != people:
+            self._sorted = people, sorted(self.people.values(), key=str.casefold)
+        return self._sorted[1]
 
     # Who is here.
 
@@ -120,19 +140,51 @@ class Room:
         if self.open:
             self._submit_join(resident)
 
-    def gone(self, session: SessionId, resident: Resident) -> None:
-        """The membership is over, or its connection is: what comes next is not for it.
+    def leave(
+        self,
+        resident: Resident,
+        over: Callable[[], None],
+        confirmed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Say ``left`` for a resident; until then it hears what comes before.
 
-        The room itself is told by ``left``, whose place in the log is not waited
-        for.  Another resident may have come back under the same session since.
+        Each is called once: ``confirmed`` when Redis has it, or knew no such membership;
+        ``over`` when the relay has come to it, too.
         """
+        session = resident.session_id
+        if self._joining.get(session) is resident:
+            # A join that was not submitted yet must not come behind this.
+            del self._joining[session]
+        self._leaving[resident] = False
+
+        def told(outcome: Outcome, offset: int) -> None:
+            self._leaving[resident] = True
+            confirmed()
+            self.when_at(offset if outcome is Outcome.CONFIRMED else 0, done)
+
+        def done() -> None:
+            del self._leaving[resident]
+            self.let_go(session, resident)
+            over()
+            self._close_if_empty()
+
+        event = Left(session, resident.last_name)
+        self._around.publisher.submit(Operation(self.name, resident.holder, event, told))
+
+    def let_go(self, session: SessionId, resident: Resident) -> None:
+        """What comes next is not for it.  Nothing is said: another may have its session now."""
         if self._joining.get(session) is resident:
             del self._joining[session]
         if self._residents.get(session) is resident:
             del self._residents[session]
-            self._around.hub.leave(self.name, session)
-        if self.empty:
-            self._around.emptied(self)
+            resident.send(self._around.hub.remove(self.name, resident))
+
+    def when_at(self, offset: int, then: Callable[[], None]) -> None:
+        """Call ``then`` when all up to ``offset`` was delivered here, or never can be."""
+        if offset <= self.relay.offset:
+            then()
+        else:
+            self._awaited.append((offset, then))
 
     # What Redis says.
 
@@ -156,6 +208,7 @@ class Room:
         self._deliver(self.relay.take(envelopes))
         if self.relay.behind:
             self._around.look_at(self)
+        self._close_if_empty()
 
     def compare_if_quiet(self) -> None:
         """Have a room in which nothing happens compared: the tail of it can be lost."""
@@ -167,26 +220,34 @@ class Room:
     def question(self) -> Question:
         """What to ask of the log.  Until ``read``, what arrives is held."""
         self.relay.behind = True
+        self._joined_since = False
         return Question(
             self.name,
             self.relay.epoch,
             self.relay.offset,
-            members=self._fresh,
+            members=self._people_unknown,
             history=self._around.config.history,
             create=True,
         )
 
     def read(self, snapshot: Snapshot) -> None:
-        """The log's answer to ``question``."""
-        known = self.relay.epoch
+        """The log's answer to ``question``.
+
+        The people first, since what is delivered then is told by how many they are; and
+        the log is served before its events can have anybody join or leave.
+        """
+        known, was_at = self.relay.epoch, self.relay.offset
+        same = known == snapshot.epoch
         if snapshot.members is not None:
-            self._fresh = False
+            self._people_unknown = False
             self.people = {s: member.name for s, member in snapshot.members.items()}
             self._recent.clear()
             self._recent.extend(map(decode_envelope, snapshot.history))
-        if known != snapshot.epoch or self._doubted:
+        if not same or self._doubted:
             self._doubted = False
             self._serve(known, snapshot.epoch)
+        if self._keeping:
+            self.people |= {s: resident.name for s, resident in self._residents.items()}
         reading = Reading(
             snapshot.epoch,
             snapshot.offset,
@@ -195,12 +256,37 @@ class Room:
             snapshot.at_last,
         )
         self._deliver(self.relay.read(reading))
-        if known != snapshot.epoch:
+        if not known:
             self._join_again()
-        elif self.relay.offset == snapshot.offset and len(self.people) != snapshot.people:
-            self._fresh = True  # what is known of the people is wrong: read them again
-        if self.relay.behind or self._fresh:
+        if not same or self.relay.offset < was_at:
+            self._reached(all_of_it=True)
+        elif self.relay.offset == snapshot.offset:
+            if snapshot.members is not None:
+                self._check_members(snapshot.members)
+            if len(self.people) != snapshot.people:
+                self._people_unknown = True  # what is known is wrong: read them again
+        if self.relay.behind or self._people_unknown:
             self._around.look_at(self)
+        self._close_if_empty()
+
+    def _check_members(self, members: Mapping[SessionId, Member]) -> None:
+        """Mend what fell into a hole for ever, or came back with an older log."""
+        if self._keeping or self._joined_since:
+            return  # the snapshot may be older than somebody's membership
+        for session, resident in list(self._residents.items()):
+            member = members.get(session)
+            if member is None:
+                self.let_go(session, resident)
+                resident.left(self.relay.epoch, self.relay.offset)
+            elif member.holder != resident.holder:
+                resident.refused()
+        here = {r.session_id for r in (*self._joining.values(), *self._leaving)}
+        for session, member in members.items():
+            ours = member.holder.gateway == self._around.gateway
+            if ours and session not in here and session not in self._residents:
+                event = Left(session, member.name)
+                operation = Operation(self.name, member.holder, event, whatever)
+                self._around.publisher.submit(operation)
 
     def _serve(self, known: str, epoch: str) -> None:
         """Have events published to this log; if it took another one's place, with who is here."""
@@ -208,9 +294,9 @@ class Room:
         if known != epoch:
             if known:
                 log.warning("another log", room=self.name, epoch=epoch)
-            for session, resident in self._residents.items():
-                self.people[session] = resident.name
-                restore.append(self._keep(resident))
+            # Not those whose `left` is done: it was in the log that is gone.
+            staying = [r for r in self._residents.values() if not self._leaving.get(r)]
+            restore = [self._keep(resident) for resident in staying]
         self._around.publisher.serve(self.name, epoch, restore)
 
     # What follows from it.
@@ -219,11 +305,9 @@ class Room:
         out: list[Envelope | Told] = []
         for item in items:
             if isinstance(item, Missed):
-                self._fresh = True
+                self._people_unknown = True
                 out.append(item)
                 self._join_again()
-                for each in list(self._residents.values()):
-                    each.jumped()
                 continue
             match item.event:
                 case Message() | Action():
@@ -231,31 +315,43 @@ class Room:
                         self._recent.append(item)
                     out.append(item)
                 case Joined(session, name):
-                    self.people[session] = name
+                    joiner = self._joining.get(session)
+                    # Of those who are here, the strings that are here already.
+                    self.people[joiner.session_id if joiner else session] = name
                     self._tell_presence(item, out)
-                    if joiner := self._joining.get(session):
-                        self._hand_over(out)
+                    if joiner:
+                        self._pass_on(out)
                         self._settle(joiner, item.offset)
                 case Left(session):
                     self.people.pop(session, None)
                     resident = self._residents.pop(session, None)
                     if resident:
-                        self._hand_over(out)
-                        self._around.hub.leave(self.name, session)
+                        self._pass_on(out)
+                        resident.send(self._around.hub.remove(self.name, resident))
                     self._tell_presence(item, out)
                     if resident:
-                        resident.left(item)
+                        resident.left(item.epoch, item.offset)
                 case Renamed(session, _, new_name):
                     self.people[session] = new_name
                     out.append(item)
                     if resident := self._residents.get(session):
-                        self._hand_over(out)
+                        self._pass_on(out)
                         resident.renamed(new_name)
-                case Private() | Replaced():
+                case Private() | Returned() | Replaced():
                     self._around.on_post(item)
-        self._hand_over(out)
+        self._pass_on(out)
+        self._reached()
 
-    def _hand_over(self, out: list[Envelope | Told]) -> None:
+    def _reached(self, *, all_of_it: bool = False) -> None:
+        """Tell those who wait for a place of the log; for all places if the log is gone."""
+        here = self.relay.offset
+        due = [then for offset, then in self._awaited if all_of_it or offset <= here]
+        if due:
+            self._awaited = [] if all_of_it else [each for each in self._awaited if each[0] > here]
+            for then in due:
+                then()
+
+    def _pass_on(self, out: list[Envelope | Told]) -> None:
         if out:
             self._around.hub.deliver(self.name, out)
             out.clear()
@@ -267,7 +363,7 @@ class Room:
             return
         if self._summary is None:
             self._summary = [0, 0]
-            asyncio.get_running_loop().call_later(_SUMMARY_S, self._sum_up)
+            self._summing = asyncio.get_running_loop().call_later(_SUMMARY_S, self._sum_up)
         self._summary[isinstance(envelope.event, Left)] += 1
 
     def _sum_up(self) -> None:
@@ -281,10 +377,11 @@ class Room:
     def _submit_join(self, resident: Resident) -> None:
         def told(outcome: Outcome, offset: int) -> None:
             if operation.taken_from:
-                resident.replaces = operation.taken_from
+                resident.took_over(operation.taken_from)
             if outcome is Outcome.REFUSED:
-                self.gone(resident.session_id, resident)
+                self.let_go(resident.session_id, resident)
                 resident.refused()
+                self._close_if_empty()
             elif offset <= self.relay.offset:
                 # Nobody was told, or it fell into a hole that can't be filled.
                 self._settle(resident, self.relay.offset)
@@ -302,19 +399,32 @@ class Room:
             self._submit_join(resident)
 
     def _keep(self, resident: Resident) -> Operation:
+        self._keeping += 1
+
         def told(outcome: Outcome, _offset: int) -> None:
+            self._keeping -= 1
             if outcome is Outcome.REFUSED:
                 resident.refused()
+            if not self._keeping:
+                self._people_unknown = True  # by now those of other gateways may be there, too
+                self._around.look_at(self)
 
         event = Joined(resident.session_id, resident.last_name)
         return Operation(self.name, resident.holder, event, told, silent=True)
 
     def _settle(self, resident: Resident, offset: int) -> None:
         """The resident becomes a member at this place of the log: it gets what comes after."""
-        if self._joining.pop(resident.session_id, None) is None:
+        session = resident.session_id
+        if self._joining.get(session) is not resident:
             return
-        self.people[resident.session_id] = resident.name
-        self._residents[resident.session_id] = resident
+        del self._joining[session]
+        self._joined_since = True
+        if (known := self.people.get(session, resident.name)) != resident.name:
+            # A new name that its former gateway did not come to tell.
+            event = Renamed(session, known, resident.name)
+            self._around.publisher.submit(Operation(self.name, resident.holder, event, whatever))
+        self.people[session] = resident.name
+        self._residents[session] = resident
         if resident.resume is None:
             history = [Said(self.name, e) for e in self._recent if e.offset <= offset]
             welcome = self._welcome(resident, offset, history)
@@ -329,13 +439,14 @@ class Room:
         def wanted() -> bool:
             return self._residents.get(resident.session_id) is resident
 
+        def welcome(offset: int) -> None:
+            item = self._welcome(resident, offset, ())
+            resident.send(resident.encoding.encode(item, self.name))
+
         def done() -> None:
             self._around.hub.join(self.name, resident, None)
             resident.joined(len(self.people))
 
-        if epoch != self.relay.epoch:
-            after = self.relay.offset
-        resident.send(resident.encoding.encode(self._welcome(resident, after, ()), self.name))
         Replay(
             self._around.inquiries,
             self.name,
@@ -343,9 +454,18 @@ class Room:
             resident,
             epoch=epoch,
             after=after,
+            page_bytes=self._around.config.sendq // _PAGES_OF_SENDQ,
             wanted=wanted,
+            look=lambda: self._around.look_at(self),
+            welcome=welcome,
             done=done,
-        ).go_on()
+        ).begin()
+
+    def _close_if_empty(self) -> None:
+        if self.empty:
+            if self._summing:
+                self._summing.cancel()
+            self._around.emptied(self)
 
     def _welcome(self, resident: Resident, offset: int, history: Sequence[Said]) -> Welcome:
         people = len(self.people)

@@ -7,15 +7,13 @@ is entered, and freed after it was left.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.answers import Answers
 from gateway.broker.keys import inbox
-from gateway.broker.outbox import Holder, Operation, Outcome
+from gateway.broker.outbox import Holder, Operation, Outcome, whatever
 from gateway.broker.publisher import Publisher
 from gateway.broker.reaper import Reaper
 from gateway.broker.registry import Answer, Ghost, Granted, Registry
@@ -23,42 +21,35 @@ from gateway.chat.commands import Hello
 from gateway.chat.events import (
     Envelope,
     GatewayId,
+    Message,
     Notice,
     Private,
     Replaced,
+    Returned,
     RoomEvent,
     SessionId,
     Told,
 )
 from gateway.chat.reasons import CloseReason
-from gateway.chat.session import State
+from gateway.chat.session import State, new_session_id, session_id_of
 from gateway.chat.text import fold_name
 from gateway.config import Config
 from gateway.ops import memory
 from gateway.ops.logs import get_logger
-from gateway.rooms import Rooms
+from gateway.rooms.served import Rooms
+from gateway.seats.answers import Answers
+from gateway.seats.newcomers import Newcomers
+from gateway.seats.post import Post
+from gateway.seats.speakers import Speakers
 
 if TYPE_CHECKING:
-    from gateway.seat import Seat
+    from gateway.seats.seat import Seat
 
 log = get_logger(__name__)
 
 _TICK_S = 0.25
-_CUT_OFF = (CloseReason.SENDQ_FULL, CloseReason.SENDQ_STALLED)
-
-
-def new_session_id() -> SessionId:
-    """Nobody else's, and not to be guessed."""
-    return SessionId(secrets.token_hex(8))
-
-
-def session_id_of(secret: str) -> SessionId:
-    """The id under which the cluster knows the session of ``secret``, which it does not store."""
-    return SessionId(hashlib.sha256(secret.encode()).hexdigest()[:32])
-
-
-def _whatever(_outcome: Outcome, _offset: int) -> None:
-    """Nobody waits to be told."""
+_WAITING = (State.CLAIMING, State.JOINING, State.RENAMING, State.MOVING)
+_CUT_OFF = (CloseReason.SENDQ_FULL, CloseReason.SENDQ_STALLED, CloseReason.UNFLUSHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +60,9 @@ class Cluster:
     publisher: Publisher
     registry: Registry
     reaper: Reaper
+    speakers: Speakers
     answers: Answers
+    post: Post
 
 
 class Host:
@@ -82,11 +75,10 @@ class Host:
         self.ready = False
         self.closes: dict[CloseReason, int] = {}
         self.seats: dict[Seat, None] = {}
-        self._naming: dict[Seat, None] = {}  # in the order of their deadlines
-        self._ready_s = 0.0  # how long Redis has been there
-        self._speakers: dict[Seat, None] = {}  # who waits, in turn
+        self._newcomers = Newcomers(config.name_timeout)
         self._told_to_wait: set[Seat] = set()
         self._by_session: dict[SessionId, Seat] = {}
+        self._heirs: dict[SessionId, Seat] = {}  # who came with a session's secret last
         self._moving: set[Seat] = set()  # whose `left` is not confirmed yet
         self._departing = 0
         self._freed_sendq = False  # a full one, whose memory is to go back to the system
@@ -97,20 +89,19 @@ class Host:
 
     def opened(self, seat: Seat) -> None:
         """Somebody is here; it has until its deadline to give a name."""
-        seat.name_by = self._ready_s + self.config.name_timeout
         self.seats[seat] = None
-        self._naming[seat] = None
+        self._newcomers.came(seat)
         self._empty.clear()
         seat.session.start()
 
     def closed(self, seat: Seat, reason: CloseReason) -> None:
         """The connection is over; its session has ended."""
         self.seats.pop(seat, None)
-        self._naming.pop(seat, None)
-        self._told_to_wait.discard(seat)
-        self._speakers.pop(seat, None)
-        if self._by_session.get(seat.session.id) is seat:
-            del self._by_session[seat.session.id]
+        self._no_longer_new(seat)
+        self.cluster.speakers.gone(seat)
+        for seats in (self._by_session, self._heirs):
+            if seats.get(seat.session.id) is seat:
+                del seats[seat.session.id]
         self.closes[reason] = self.closes.get(reason, 0) + 1
         self._freed_sendq |= reason in _CUT_OFF
         session, connection = seat.session, seat.connection
@@ -141,36 +132,29 @@ class Host:
         while True:
             await asyncio.sleep(min(_TICK_S, self.config.name_timeout / 4))
             now = loop.time()
-            if self.ready:
-                self._ready_s += now - last
+            self._newcomers.tick(now - last, ready=self.ready)
             last = now
-            self._end_nameless()
-            before = now - self.config.sendq_stall_s
             for seat in list(self.seats):
-                since = seat.connection.stalled_since
-                if since is not None and since <= before:
+                if seat.stalled and seat.connection.stalled_s() > self.config.sendq_stall_s:
                     seat.connection.abort(CloseReason.SENDQ_STALLED)
             if self._freed_sendq:
                 self._freed_sendq = False
                 memory.give_back()
 
-    def _end_nameless(self) -> None:
-        while self._naming and (seat := next(iter(self._naming))).name_by <= self._ready_s:
-            del self._naming[seat]
-            if seat.session.state is State.NAMING:
-                seat.tell(Notice("no name was given in time, goodbye"))
-                seat.end(CloseReason.NAME_TIMEOUT)
-            else:
-                # It gave one, and waits for us; if that is refused, it has a moment for another.
-                seat.name_by = self._ready_s + _TICK_S
-                self._naming[seat] = None
+    def _no_longer_new(self, seat: Seat) -> None:
+        self._newcomers.gone(seat)
+        self._told_to_wait.discard(seat)
 
     def redis_away(self) -> None:
-        """Tell those who wait for a name that it will take a while."""
+        """Tell those who wait for an answer of it that it will take a while."""
         self.ready = False
-        for seat in list(self._naming):
-            if seat.session.state is not State.NAMING:
+        for seat in list(self.seats):
+            if seat.session.state in _WAITING and not seat.leaving:
                 self._tell_to_wait(seat)
+
+    def redis_back(self) -> None:
+        self.ready = True
+        self._told_to_wait.clear()
 
     def _tell_to_wait(self, seat: Seat) -> None:
         if seat not in self._told_to_wait:
@@ -179,35 +163,45 @@ class Host:
 
     # What a session asks for.
 
-    def tell(self, seat: Seat, item: Told) -> None:
+    def tell(self, seat: Seat, item: Envelope | Told) -> None:
         self.cluster.rooms.tell(seat.session.room, seat, item)
 
     def owed(self, seat: Seat) -> bytes:
-        return self.cluster.rooms.owed(seat.session.room, seat.session.id)
+        return self.cluster.rooms.owed(seat.session.room, seat)
 
     def offset(self, room: str) -> int:
         return self.cluster.rooms.offset(room)
 
+    def when_at(self, room: str, offset: int, then: Callable[[], None]) -> None:
+        self.cluster.rooms.when_at(room, offset, then)
+
     def greet(self, seat: Seat, hello: Hello) -> None:
-        """Be the session of the client's secret; one that is here already hands over to it."""
+        """Go for the session of the client's secret, which may be somewhere already."""
         if hello.after is not None:
             seat.resume_at = (hello.epoch, hello.after)
-        if not hello.secret:
-            return
-        seat.resumable = True
-        id = session_id_of(hello.secret)
-        before = self._by_session.get(id)
-        if before and not before.leaving:
-            before.hand_over(seat)
-            self.cluster.rooms.gone(before.session.room, id, before)
-        seat.session.id = id
-        self._by_session[id] = seat
+        if hello.secret:
+            seat.resumable = True
+            seat.session.id = session_id_of(hello.secret)
+            self._heirs[seat.session.id] = seat
+
+    def _heir(self, seat: Seat) -> Seat | None:
+        """Another seat here that has, or goes for, the same session."""
+        for seats in (self._by_session, self._heirs):
+            other = seats.get(seat.session.id)
+            if other and other is not seat and not other.leaving:
+                return other
+        return None
 
     def claim(self, seat: Seat, name: str) -> None:
         """Get ``name`` for the session, ending a ghost that holds it."""
-        session, id = seat.session, seat.session.id
+        session = seat.session
+        id = session.id
 
-        def answered(answer: Answer) -> None:
+        def again() -> None:
+            if session.id == id and not seat.leaving:
+                self.claim(seat, name)
+
+        def answered(answer: Answer | None) -> None:
             match answer:
                 case Granted(generation, _, held) if session.id != id:
                     # Evicted meanwhile: it asks as another session now.
@@ -220,7 +214,7 @@ class Host:
                 case _ if seat.leaving:
                     pass
                 case Ghost():
-                    self.cluster.reaper.evict(answer, lambda: self.claim(seat, name))
+                    self.cluster.reaper.evict(answer, again)
                 case _:
                     seat.session.taken(name)
                     seat.pump()
@@ -238,26 +232,58 @@ class Host:
         )
 
     def _granted(self, seat: Seat, answer: Granted) -> None:
-        seat.generation, folded = answer.generation, fold_name(answer.name)
+        session = seat.session
+        seat.generation = answer.generation
+        if (held := (fold_name(answer.name), answer.generation)) not in seat.held:
+            seat.held += (held,)
         if seat.leaving:
-            self.cluster.registry.release(folded, seat.holder)
+            self._decline(seat, answer)
             return
-        if folded not in seat.held_names:
-            seat.held_names += (folded,)
-        self._naming.pop(seat, None)
-        self._told_to_wait.discard(seat)
-        self._by_session[seat.session.id] = seat
-        seat.session.room = answer.room
-        seat.session.granted(answer.name)
+        self._no_longer_new(seat)
+        before = self._by_session.get(session.id)
+        if before and before is not seat and not before.leaving:
+            before.hand_over(seat)
+            self.cluster.rooms.let_go(before.session.room, session.id, before)
+        self._by_session[session.id] = seat
+        # A session that was here before keeps its name, and its place.
+        session.room = answer.room
+        session.granted(answer.name)
 
-    def tell_replaced(self, seat: Seat) -> None:
-        """Let the gateway that had the session know.
+    def _decline(self, seat: Seat, answer: Granted) -> None:
+        """What was granted is not wanted any more: whoever it was meant for is gone."""
+        if not seat.resumable or self._heir(seat):
+            self.release_names(seat)
+            return
+        # It may have been taken from another gateway, where the session is a member yet.
+        self.leave(seat, answer.room)
 
-        Not before its membership is here: what it ends then must not be that.
+    def leave(
+        self,
+        seat: Seat,
+        room: str,
+        over: Callable[[], None] = lambda: None,
+        freed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Say ``left``, and free the names when Redis has it: each is told once.
+
+        ``over``: the ``left`` was heard here, too, with all that came before it.
         """
+        self._departing += 2
+
+        def done(tell: Callable[[], None]) -> None:
+            tell()
+            self._departing -= 1
+            self._check_empty()
+
+        def confirmed() -> None:
+            self.release_names(seat, freed=lambda _answer: done(freed))
+
+        self.cluster.rooms.leave(room, seat, lambda: done(over), confirmed)
+
+    def tell_replaced(self, seat: Seat, before: GatewayId) -> None:
+        """Let the gateway that had the session's membership know that it is here now."""
         event = Replaced(seat.session.id, seat.session.name, seat.generation)
-        operation = Operation(inbox(seat.replaces), seat.holder, event, _whatever)
-        self.cluster.publisher.submit(operation)
+        self.cluster.publisher.submit(Operation(inbox(before), seat.holder, event, whatever))
 
     def enter(self, seat: Seat, room: str) -> None:
         self.cluster.rooms.enter(room, seat)
@@ -268,10 +294,9 @@ class Host:
         self._departing += 1
         self._moving.add(seat)
 
-        def told(_outcome: Outcome, _offset: int) -> None:
+        def over() -> None:
             self._departing -= 1
             self._moving.discard(seat)
-            self.cluster.rooms.gone(before, session.id, seat)
             session.room = room
             if seat.leaving:
                 self.release_names(seat)
@@ -280,64 +305,73 @@ class Host:
                 self.claim(seat, session.name)
 
         self.announce("left", seat, people=len(self.cluster.rooms.people(before) or ()) - 1)
-        self.cluster.rooms.leave(before, seat, told)
+        self.cluster.rooms.leave(before, seat, over)
 
     def publish(self, seat: Seat, event: RoomEvent, told: Callable[[Outcome, int], None]) -> None:
         operation = Operation(seat.session.room, seat.holder, event, told)
         self.cluster.publisher.submit(operation)
 
+    def holder_of(self, session: SessionId) -> Seat | None:
+        """The seat that has a session, if it is here and can still hear."""
+        seat = self._by_session.get(session)
+        return seat if seat and seat.hears else None
+
     def event(self, envelope: Envelope) -> None:
         """Something came for a single session of this gateway."""
         match envelope.event:
-            case Private(to_session=session):
-                seat = self._by_session.get(session)
-                if seat and not seat.leaving:
-                    seat.send(seat.encoding.encode(envelope))
+            case Private(to_session=session) as private:
+                if seat := self.holder_of(session):
+                    self.tell(seat, envelope)
+                else:
+                    self.cluster.post.forward(private, envelope.gateway)
+            case Returned(session, name, text, ref):
+                if seat := self.holder_of(session):
+                    event = Message(session, name, text, ref)
+                    seat.session.not_delivered(event, certain=True)
             case Replaced(session, _, generation):
                 seat = self._by_session.get(session)
-                if seat and seat.generation < generation:
-                    seat.tell(Notice("this session goes on in another connection", "replaced"))
-                    seat.end(CloseReason.REPLACED)
+                if seat and seat.generation < generation and not seat.leaving:
+                    seat.replaced()
 
     def release_names(
-        self, seat: Seat, keep: str = "", freed: Callable[[Answer | None], None] | None = None
+        self,
+        seat: Seat,
+        keep: str = "",
+        freed: Callable[[Answer | None], None] = lambda _answer: None,
     ) -> None:
         """Free the names that the session holds, but for ``keep``; ``freed`` when it is done."""
-        kept = fold_name(keep) if keep else None
-        freeing = [folded for folded in seat.held_names if folded != kept]
-        seat.held_names = tuple(folded for folded in seat.held_names if folded == kept)
-        if freed and not freeing:
+        if heir := self._heir(seat):
+            heir.held += seat.held  # the session's, not the connection's
+            seat.held = ()
+        kept = fold_name(keep)
+        freeing = [held for held in seat.held if held[0] != kept]
+        seat.held = tuple(held for held in seat.held if held[0] == kept)
+        if not freeing:
             freed(None)
-        for folded in freeing:
-            last = freed if folded == freeing[-1] else None
-            self.cluster.registry.release(folded, seat.holder, last)
+        for index, (folded, generation) in enumerate(freeing, 1):
+            holder = Holder(self.gateway, seat.session.id, generation)
+            last = index == len(freeing)
+            self.cluster.registry.release(folded, holder, freed if last else None)
 
     def depart(self, seat: Seat) -> None:
         """The session ends: say ``left`` if others know of it, then free its names."""
-        self._naming.pop(seat, None)
+        self._no_longer_new(seat)
         if seat.session.state is State.MOVING and seat in self._moving:
             return  # its name is freed when the room it leaves knows
         if not seat.session.present:
             self.release_names(seat)
             return
-        self._departing += 1
-        room, session = seat.session.room, seat.session.id
+        self.leave(seat, seat.session.room, partial(self.announce_left, seat, seat.session.room))
 
-        def told(_outcome: Outcome, _offset: int) -> None:
-            self.cluster.rooms.gone(room, session, seat)
-            self.release_names(seat)
-            self._departing -= 1
-            self.announce("left", seat, people=len(self.cluster.rooms.people(room) or ()))
-            self._check_empty()
+    def announce_left(self, seat: Seat, room: str) -> None:
+        self.announce("left", seat, people=len(self.cluster.rooms.people(room) or ()))
 
-        self.cluster.rooms.leave(room, seat, told)
-
-    def evicted(self, seat: Seat, at: Envelope) -> None:
+    def evicted(self, seat: Seat, epoch: str, offset: int) -> None:
         """The membership was ended by another gateway: join again, as another session.
 
-        ``at`` is the ``left``; what followed it is replayed.
+        What followed that place of the log is replayed.
         """
-        room, session = seat.session.room, seat.session.id
+        session = seat.session.id
         self.release_names(seat)
         seat.generation = 0
         log.warning("evicted", session=session, name=seat.session.name)
@@ -347,14 +381,14 @@ class Host:
             seat.end(CloseReason.REPLACED)
             return
         self._by_session.pop(session, None)
-        seat.resume_at = (at.epoch, at.offset)
+        self._newcomers.came(seat)
+        seat.resume_at = (epoch, offset)
         seat.session.evicted(new_session_id())
-        self.cluster.rooms.gone(room, session, seat)
 
     def lease_anew(self) -> None:
         """The registry forgot this gateway: claim again what its sessions hold."""
         for seat in list(self.seats):
-            if seat.held_names and not seat.leaving:
+            if seat.held and not seat.leaving:
                 self._claim_again(seat)
 
     def _claim_again(self, seat: Seat) -> None:
@@ -362,7 +396,7 @@ class Host:
         if not name:
             return
 
-        def answered(answer: Answer) -> None:
+        def answered(answer: Answer | None) -> None:
             if seat.leaving or seat.session.id != session:
                 return
             if not isinstance(answer, Granted):
@@ -378,27 +412,6 @@ class Host:
             answered,
             wanted=lambda: not seat.leaving and seat.session.id == session,
         )
-
-    # Who may speak.
-
-    def admits(self) -> bool:
-        """True while the outbox takes more."""
-        return self.cluster.publisher.outbox.size_bytes < self.config.outbox_bytes
-
-    @property
-    def waiting_speakers(self) -> int:
-        return len(self._speakers)
-
-    def wait_to_speak(self, seat: Seat) -> None:
-        self._speakers[seat] = None
-
-    def resume_speakers(self) -> None:
-        """Something left the outbox: let those go on who wait, in turn."""
-        for seat in list(self._speakers):
-            if not self.admits():
-                return
-            del self._speakers[seat]
-            seat.pump()
 
     def announce(self, what: str, seat: Seat, people: int) -> None:
         log.info(

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.chat.events import Message, Notice, decode_envelope, encode_event
-from gateway.hub import Hub
+from gateway.rooms.hub import Hub, Pace
 
 MANY = 2500
 FOR_EVER_S = 3600.0
@@ -45,8 +45,9 @@ class Member:
         self._on_send = on_send
 
     def send(self, data):
-        self.writes.append(data.decode())
-        self._on_send()
+        if data:
+            self.writes.append(data.decode())
+            self._on_send()
 
     @property
     def heard(self):
@@ -56,7 +57,7 @@ class Member:
 @pytest.fixture
 async def hub():
     """One that flushes only when told to."""
-    hub = Hub(window_s=FOR_EVER_S, enough=ENOUGH)
+    hub = Hub(Pace(FOR_EVER_S, FOR_EVER_S, ENOUGH))
     hub.flush()
     yield hub
     hub.flush()
@@ -87,6 +88,11 @@ def join(hub, encoding):
 def said(*words, session="nobody", name="somebody"):
     body = [encode_event(Message(session, name, word)) for word in words]
     return [decode_envelope(b"1 e 0 G1 0 0 " + one) for one in body]
+
+
+def leave(hub, member):
+    """As a room has somebody leave: it gets what was before."""
+    member.send(hub.remove("lobby", member))
 
 
 async def turns(count=1):
@@ -173,10 +179,10 @@ async def test_who_joins_gets_a_greeting_and_only_what_follows(hub, join, encodi
 
 
 async def test_who_leaves_gets_what_was_before_and_nothing_after(hub, join):
-    """Hub.leave."""
+    """Hub.remove."""
     alice, bob = join("s1", "s2")
     hub.deliver("lobby", said("before"))
-    hub.leave("lobby", "s1")
+    leave(hub, alice)
     hub.deliver("lobby", said("after"))
     hub.flush()
     hub.deliver("lobby", said("later"))
@@ -186,11 +192,11 @@ async def test_who_leaves_gets_what_was_before_and_nothing_after(hub, join):
 
 
 async def test_leaving_twice_is_leaving_once(hub, join):
-    """Hub.leave: nothing that comes after."""
+    """Hub.remove: nothing that comes after."""
     alice = join("s1")
-    hub.leave("lobby", "s1")
+    leave(hub, alice)
     hub.deliver("lobby", said("after"))
-    hub.leave("lobby", "s1")
+    leave(hub, alice)
     hub.flush()
     assert alice.writes == []
 
@@ -202,7 +208,7 @@ async def test_who_comes_and_goes_within_a_flush_gets_what_was_between(hub, join
     hub.deliver("lobby", said("before"))
     hub.join("lobby", bob, Notice("welcome"))
     hub.deliver("lobby", said("between"))
-    hub.leave("lobby", "s2")
+    leave(hub, bob)
     hub.deliver("lobby", said("after"))
     hub.flush()
     assert bob.heard == ["welcome", "between"]
@@ -212,7 +218,7 @@ async def test_who_goes_and_comes_within_a_flush_gets_all_but_what_was_between(h
     """Hub.join: what it is owed from before goes first."""
     alice = join("s1")
     hub.deliver("lobby", said("before"))
-    hub.leave("lobby", "s1")
+    leave(hub, alice)
     hub.deliver("lobby", said("between"))
     hub.join("lobby", alice, Notice("again"))
     hub.deliver("lobby", said("after"))
@@ -241,7 +247,7 @@ async def test_rooms_do_not_hear_each_other(hub, join):
 async def test_a_room_that_all_have_left_can_be_joined_again(hub, join):
     """Hub: nothing of the room is kept."""
     alice = join("s1")
-    hub.leave("lobby", "s1")
+    leave(hub, alice)
     hub.flush()
     hub.deliver("lobby", said("to nobody"))
     again = join("s1")
@@ -253,7 +259,8 @@ async def test_a_room_that_all_have_left_can_be_joined_again(hub, join):
 async def test_a_member_that_ends_while_it_is_sent_to_costs_the_others_nothing(hub, join):
     """Promise 5: a slow client never delays another; send() may abort a member, who leaves."""
     join("s1")
-    join("s2", on_send=lambda: hub.leave("lobby", "s2"))
+    ending = []
+    ending.append(join("s2", on_send=lambda: [leave(hub, bob) for bob in ending]))
     carol = join("s3")
     for word in ("one", "two"):
         hub.deliver("lobby", said(word))
@@ -292,12 +299,12 @@ async def test_what_is_delivered_meanwhile_comes_after(hub, crowd):
 
 
 async def test_who_comes_or_goes_meanwhile_gets_what_is_its_own(hub, crowd, encoding):
-    """Hub.join, Hub.leave; a member that leaves mid-delivery."""
+    """Hub.join, Hub.remove; a member that leaves mid-delivery."""
     late = Member("late", encoding)
     hub.deliver("lobby", said("one"))
     hub.flush()
     last = next(member for member in crowd if not member.writes)
-    hub.leave("lobby", last.session_id)
+    leave(hub, last)
     hub.join("lobby", late, Notice("welcome"))
     hub.deliver("lobby", said("two"))
     await turns(100)
@@ -313,7 +320,7 @@ async def test_who_goes_and_comes_meanwhile_loses_nothing_of_before(hub, crowd):
     hub.flush()
     last = next(member for member in crowd if not member.writes)
     hub.deliver("lobby", said("two"))
-    hub.leave("lobby", last.session_id)
+    leave(hub, last)
     hub.join("lobby", last, Notice("again"))
     await turns(100)
     hub.flush()
@@ -326,7 +333,7 @@ async def test_who_goes_and_comes_meanwhile_loses_nothing_of_before(hub, crowd):
 
 async def test_the_first_event_after_a_quiet_moment_is_flushed_at_once(encoding):
     """DESIGN 3: the first event after a quiet moment is flushed at once."""
-    hub, alice = Hub(window_s=0.0, enough=ENOUGH), Member("s1", encoding)
+    hub, alice = Hub(Pace(FOR_EVER_S, 0.0, ENOUGH)), Member("s1", encoding)
     hub.join("lobby", alice, Notice("welcome"))
     await turns()
     assert alice.heard == ["welcome"]
@@ -348,6 +355,16 @@ async def test_under_load_a_flush_waits_for_its_window(hub, join):
     assert len(alice.heard) == 20
 
 
+def test_a_room_waits_the_longer_the_more_there_is_to_be_saved():
+    """DESIGN 3: the window adapts; an event in a small room waits for next to nothing."""
+    pace = Pace(window_s=0.024, member_s=0.0001, enough=20)
+    assert pace.wait_s(members=5, events=1) == 0.0005
+    assert pace.wait_s(members=500, events=1) == pace.wait_s(members=10**6, events=1) == 0.024
+    assert pace.wait_s(members=500, events=3) < 0.014
+    assert pace.wait_s(members=500, events=19) == 0.012
+    assert pace.wait_s(members=500, events=20) == 0.0
+
+
 async def test_under_load_a_flush_waits_no_longer_than_until_enough_is_there(hub, join):
     """DESIGN 3: the window adapts; many events in one write save nothing more."""
     alice = join("s1")
@@ -367,10 +384,85 @@ async def test_who_is_gone_meanwhile_is_owed_what_it_had_not_got(hub, crowd):
     hub.flush()
     first, last = crowd[0], crowd[-1]
     hub.deliver("lobby", said("two"))
-    assert hub.remove("lobby", first.session_id) == b"two "
-    assert hub.remove("lobby", last.session_id) == b"one two "
+    assert hub.remove("lobby", first) == b"two "
+    assert hub.remove("lobby", last) == b"one two "
     await turns(100)
     hub.flush()
     await turns(100)
     assert (first.writes, last.writes) == (["one "], [])
     assert {tuple(member.writes) for member in crowd[1:-1]} == {("one ", "two ")}
+
+
+async def test_a_stranger_of_the_same_session_is_no_member(hub, join, encoding):
+    """DESIGN 4: a connection that asks for a session has not got it yet."""
+    alice, stranger = join("s1"), Member("s1", encoding)
+    hub.deliver("lobby", said("one"))
+    assert hub.remove("lobby", stranger) == b""
+    assert not hub.tell("lobby", stranger, Notice("no"))
+    hub.flush()
+    assert (alice.heard, stranger.heard) == (["one"], [])
+
+
+async def test_what_a_member_is_owed_goes_to_it_and_not_to_its_heir(hub, join, encoding):
+    """Promise 2: once."""
+    alice, heir = join("s1"), Member("s1", encoding)
+    hub.deliver("lobby", said("before"))
+    hub.join("lobby", heir, Notice("welcome"))
+    hub.deliver("lobby", said("after"))
+    hub.flush()
+    assert (alice.heard, heir.heard) == (["before"], ["welcome", "after"])
+
+
+async def test_who_joins_behind_a_long_backlog_gets_nothing_of_before(hub, join, encoding):
+    """Promise 2: once; also one that said some of it itself, before it came back."""
+    join("s1")
+    long = "x" * 1000
+    hub.deliver("lobby", said(*(f"{n}{long}" for n in range(200)), session="s2"))
+    bob = Member("s2", encoding)
+    hub.join("lobby", bob, Notice("welcome"))
+    hub.deliver("lobby", said("after", session="s2"))
+    for _ in range(10):
+        hub.flush()
+    assert bob.heard == ["welcome", "my-after"]
+
+
+async def test_who_was_let_go_is_told_the_rest_directly(hub, join):
+    """Hub.tell: False if there is nothing to wait for."""
+    alice = join("s1")
+    hub.deliver("lobby", said("one"))
+    leave(hub, alice)
+    assert not hub.tell("lobby", alice, Notice("bye"))
+    assert alice.heard == ["one"]
+
+
+async def test_a_flush_of_many_authors_takes_no_square_of_them(hub, join, encoding):
+    """Promise 5: nothing that people say keeps the loop for long."""
+    count = 1500
+    join(*(f"s{n}" for n in range(count)))
+    events = [event for n in range(count) for event in said(f"{n}", session=f"s{n}")]
+    own, encoding.encode_own = [], lambda event, room: own.append(event) or b"mine "
+    hub.deliver("lobby", events)
+    while hub.pending_bytes:
+        hub.flush()
+        await turns(3)
+    assert len(encoding.encoded) == len(own) == count
+
+
+async def test_too_much_at_once_is_held_back_until_half_of_it_is_sent(encoding):
+    """Promise 7: bounded."""
+    told = []
+    hub = Hub(Pace(FOR_EVER_S, FOR_EVER_S, ENOUGH), most_bytes=200_000, on_full=told.append)
+    alice = Member("s1", encoding)
+    hub.join("lobby", alice, None)
+    hub.flush()
+    hub.deliver("lobby", said(*("x" * 1000 for _ in range(180))))
+    assert told == []
+    hub.deliver("lobby", said(*("x" * 1000 for _ in range(50))))
+    assert told == [True]
+    while hub.pending_bytes > 100_000:
+        assert told == [True]
+        hub.flush()
+    assert told == [True, False]
+    while hub.pending_bytes:
+        hub.flush()
+    assert len(alice.heard) == 230

@@ -20,15 +20,15 @@ from gateway.chat.events import (
     encode_event,
 )
 from gateway.config import Config
-from gateway.hub import Hub
-from gateway.rooms import Rooms
+from gateway.rooms.hub import Hub, Pace
+from gateway.rooms.served import Rooms
 
 KEYS = Keys("test")
 LOBBY = KEYS.channel("lobby")
 
 
 class Log:
-    """The lobby as Redis has it, and the reader that asks for it.
+    """The lobby as Redis has it, and the reader that asks for it.  A line b'' is gone.
 
     A reading that was asked for comes when the test awaits ``read``.
     """
@@ -47,7 +47,8 @@ class Log:
             self.lines.append(head.encode() + encode_event(event))
             added.append(self.lines[-1])
             if isinstance(event, Joined):
-                self.members[event.session] = event.name
+                holder = Holder(gateway, event.session, 1)
+                self.members[event.session] = Member(holder, event.name)
             elif isinstance(event, Left):
                 self.members.pop(event.session, None)
         return b"\n".join(added)
@@ -75,17 +76,14 @@ class Log:
         at_known = self.lines[after - 1] if known and 0 < after <= len(self.lines) else b""
         members = None
         if question.members or not known:
-            members = {
-                session: Member(Holder("G2", session, 1), name)
-                for session, name in self.members.items()
-            }
+            members = dict(self.members)
         said = [line for line in self.lines if b'"message"' in line]
         return Snapshot(
             self.epoch,
             len(self.lines),
             len(self.members),
             at_known,
-            self.lines[after:] if question.epoch else [],
+            [line for line in self.lines[after:] if line and question.epoch],
             members,
             said if members is not None else [],
         )
@@ -134,11 +132,12 @@ class Stage:
     def __init__(self):
         self.log, self.encoding = Log(), Encoding()
         self.submitted, self.served, self.subscriptions = [], [], []
-        self.hub = Hub(window_s=3600.0, enough=1000)
+        self.hub = Hub(Pace(3600.0, 3600.0, 1000))
         self.hub.flush()
-        nothing = SimpleNamespace(set_people=lambda *_: None)
+        self.told_people = []
+        registry = SimpleNamespace(set_people=lambda *told: self.told_people.append(told))
         self.rooms = Rooms(
-            Config(), "G1", KEYS, self.hub, self.log, nothing, nothing, lambda _post: None
+            Config(), "G1", KEYS, self.hub, self.log, registry, None, lambda _post: None
         )
         self.rooms.publisher = SimpleNamespace(
             submit=self.submitted.append,
@@ -285,23 +284,123 @@ async def test_who_is_ended_from_elsewhere_is_told_and_hears_no_more(stage):
     (one,) = says("one")
     stage.arrive(stage.log.append(one, Left("s1", "alice"), *says("two")))
     stage.hub.flush()
-    ((_, left),) = [note for note in alice.notes if note[0] == "left"]
-    assert (left.gateway, left.offset) == ("G2", 3)
+    assert alice.notes[-1] == ("left", "a", 3)
     assert alice.heard == [one]
-    assert stage.rooms.people("lobby") == []
+    assert stage.subscriptions == []
+
+
+class Leaving:
+    """A leave under way; ``over`` when it is."""
+
+    def __init__(self, stage, resident):
+        self.over = False
+        stage.rooms.leave("lobby", resident, self._done)
+        self.operation = stage.submitted[-1]
+
+    def _done(self):
+        self.over = True
+
+
+async def test_who_leaves_hears_all_that_was_said_before(stage):
+    """Promise 2: Redis's answer may come before what it published."""
+    alice = await stage.enter()
+    (one,) = says("one")
+    came = stage.log.append(one, Left("s1", "alice"), *says("two"))
+    leave = Leaving(stage, alice)
+    leave.operation.finish(Outcome.CONFIRMED, 3)
+    assert not leave.over
+    stage.arrive(came)
+    stage.hub.flush()
+    assert leave.over
+    assert alice.heard == [one]
 
 
 async def test_a_room_that_nobody_here_is_in_is_served_no_more(stage):
-    """DESIGN 2: gateways subscribe and unsubscribe."""
+    """DESIGN 2: gateways subscribe and unsubscribe; /rooms is told that nobody is there."""
     alice = await stage.enter()
-    stage.rooms.leave("lobby", alice, lambda *_: stage.rooms.gone("lobby", "s1", alice))
-    (leave,) = stage.submitted
-    assert leave.event == Left("s1", "alice")
-    leave.finish(Outcome.CONFIRMED, 2)
+    stage.rooms.report()
+    leave = Leaving(stage, alice)
+    assert leave.operation.event == Left("s1", "alice")
+    leave.operation.finish(Outcome.CONFIRMED, 2)
+    assert stage.subscriptions == [LOBBY]
+    stage.arrive(stage.log.append(Left("s1", "alice")))
     assert stage.subscriptions == []
-    stage.arrive(stage.log.append(*says("one")))
-    stage.hub.flush()
-    assert alice.heard == []
+    assert stage.told_people == [("lobby", 1), ("lobby", 0)]
+
+
+async def test_leaving_is_over_though_its_event_fell_into_a_hole_for_ever(stage):
+    """Promise 6: names end with the session."""
+    alice = await stage.enter()
+    leave = Leaving(stage, alice)
+    leave.operation.finish(Outcome.CONFIRMED, 2)
+    stage.log.epoch, stage.log.lines, stage.log.members = "b", [], {}
+    stage.rooms.other_log("lobby")
+    await stage.look()
+    assert leave.over
+
+
+async def test_who_leaves_before_the_room_is_known_does_not_join_it_then(stage):
+    """Promise 6: a join behind the leave would be a member for ever."""
+    alice = Resident("s1", "alice", stage.encoding)
+    stage.rooms.enter("lobby", alice)
+    leave = Leaving(stage, alice)
+    stage.rooms.subscribed(LOBBY)
+    await stage.look()
+    assert stage.submitted == [leave.operation]
+    leave.operation.finish(Outcome.REFUSED)
+    assert leave.over
+    assert stage.subscriptions == []
+
+
+async def test_a_member_whose_left_nobody_can_read_any_more_is_told(stage):
+    """Promise 4: what is said by somebody who is no member goes nowhere."""
+    alice = await stage.enter()
+    stage.log.lines += [b"", b""]  # two events that the log does not hold any more
+    del stage.log.members["s1"]
+    stage.rooms.subscribed(LOBBY)
+    await stage.look()
+    await stage.look()
+    assert alice.heard == [Missed()]
+    assert alice.notes[-1] == ("left", "a", 3)
+
+
+async def test_a_member_whose_session_is_held_elsewhere_is_replaced(stage):
+    """DESIGN 3: holders are fenced."""
+    alice = await stage.enter()
+    stage.log.members["s1"] = Member(Holder("G2", "s1", 2), "alice")
+    stage.log.lines += [b""]
+    stage.rooms.subscribed(LOBBY)
+    await stage.look()
+    await stage.look()
+    assert alice.notes[-1] == ("refused",)
+
+
+async def test_those_here_are_there_while_a_new_log_does_not_know_them_yet(stage):
+    """Issue 3: a Redis that came back empty is filled again."""
+    await stage.enter()
+    stage.log.epoch, stage.log.lines, stage.log.members = "b", [], {}
+    stage.rooms.other_log("lobby")
+    await stage.look()
+    await stage.look()
+    assert stage.rooms.people("lobby") == ["alice"]
+    ((_, _, (keep,)),) = stage.served
+    stage.log.members = {"s1": Member(keep.holder, "alice"), "s2": Member(keep.holder, "bob")}
+    keep.finish(Outcome.CONFIRMED, 0)
+    await stage.look()
+    assert stage.rooms.people("lobby") == ["alice", "bob"]
+
+
+async def test_a_session_that_was_a_member_elsewhere_says_its_new_name_and_where_it_went(stage):
+    """DESIGN 4: the same session on another gateway takes the membership over."""
+    await stage.enter()
+    stage.arrive(stage.log.append(Joined("s2", "bob")))
+    bob = Resident("s2", "bobby", stage.encoding)
+    stage.rooms.enter("lobby", bob)
+    join = stage.submitted[-1]
+    join.taken_from = "G2"
+    join.finish(Outcome.CONFIRMED, 0)
+    assert bob.notes == [("took_over", "G2"), ("joined", 2)]
+    assert stage.submitted[-1].event == Renamed("s2", "bob", "bobby")
 
 
 async def test_people_are_who_the_log_says(stage):

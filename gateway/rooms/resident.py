@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from gateway.broker.outbox import Holder
-from gateway.chat.events import Envelope, GatewayId
-from gateway.hub import Member
+from gateway.chat.events import GatewayId
+from gateway.rooms.fan_out import Member
 
 
 class Resident(Member, Protocol):
     """A session's place in a room: can be sent to, and is told what became of it."""
-
-    replaces: GatewayId
-    """The gateway that had the membership until now; '' if none."""
 
     @property
     def holder(self) -> Holder: ...
@@ -38,14 +35,14 @@ class Resident(Member, Protocol):
     def joined(self, people: int) -> None:
         """The relay reached its ``joined``: it is a member now."""
 
-    def left(self, at: Envelope) -> None:
-        """The relay reached its ``left``, whoever said it."""
+    def took_over(self, before: GatewayId) -> None:
+        """Its session was a member by another gateway until now, which is to be told."""
+
+    def left(self, epoch: str, offset: int) -> None:
+        """Its membership ended at that place of the log, whoever said so."""
 
     def renamed(self, name: str) -> None:
         """The relay reached its ``renamed``."""
-
-    def jumped(self) -> None:
-        """The relay passed over events that nobody will see: a ``renamed`` can be among them."""
 
     def refused(self) -> None:
         """It can't be a member: a newer holder of the same session is."""

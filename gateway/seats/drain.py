@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import random
 
-from gateway.broker.outbox import Outcome
 from gateway.chat.events import Notice
 from gateway.chat.reasons import CloseReason
-from gateway.host import Host
-from gateway.seat import Seat
+from gateway.seats.host import Host
+from gateway.seats.seat import Seat
 
 _SEATS_PER_S = 100.0
+_LAST_WORDS_S = 0.05
+"""For what came and was not read yet: who said it is told that it is lost."""
 _RESTARTING = Notice("this gateway is restarting, please reconnect", "draining")
 
 
@@ -54,49 +55,33 @@ class _Farewell:
     def __init__(self, host: Host, seat: Seat, close_by: float) -> None:
         self._host = host
         self._seat = seat
-        self._room = seat.session.room
-        self._session = seat.session.id
         self._close_by = close_by
-        self._heard_all = False
-        self._freed = False
-
-    @property
-    def _close_timeout_s(self) -> float:
-        return self._close_by - asyncio.get_running_loop().time()
+        self._waits_for = 2
 
     def begin(self) -> None:
-        seat = self._seat
+        host, seat = self._host, self._seat
         if seat.leaving:
             return
         seat.tell(_RESTARTING)
         seat.hear_out()
-        if not seat.session.present:
-            seat.end(CloseReason.DRAINED, timeout_s=self._close_timeout_s)
-            return
-        seat.retire(self._reached)
-        self._host.cluster.rooms.leave(self._room, seat, self._told)
+        if seat.leaving:
+            return  # it said so itself
+        seat.retire()
+        if seat.session.present:
+            host.leave(seat, seat.session.room, self._heard_all, self._one_more)
+        else:
+            host.depart(seat)
+            asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._close)
 
-    def _told(self, outcome: Outcome, offset: int) -> None:
-        """Redis has the ``left``; the relay may have to come to it yet."""
-        reached = self._host.cluster.rooms.offset(self._room)
-        if outcome is not Outcome.CONFIRMED or offset <= reached:
-            self._reached()
-        self._host.release_names(self._seat, freed=self._free)
+    def _heard_all(self) -> None:
+        self._host.announce_left(self._seat, self._seat.session.room)
+        self._one_more()
 
-    def _reached(self) -> None:
-        """The relay has given out the ``left``, and everything before it."""
-        if not self._heard_all:
-            self._heard_all = True
-            rooms = self._host.cluster.rooms
-            self._host.announce("left", self._seat, people=len(rooms.people(self._room) or ()))
-            rooms.gone(self._room, self._session, self._seat)
-            self._close_if_done()
+    def _one_more(self) -> None:
+        self._waits_for -= 1
+        if not self._waits_for:
+            self._close()
 
-    def _free(self, _answer: object) -> None:
-        """The registry has freed the names."""
-        self._freed = True
-        self._close_if_done()
-
-    def _close_if_done(self) -> None:
-        if self._heard_all and self._freed:
-            self._seat.close(CloseReason.DRAINED, timeout_s=self._close_timeout_s)
+    def _close(self) -> None:
+        left_s = self._close_by - asyncio.get_running_loop().time()
+        self._seat.close(CloseReason.DRAINED, timeout_s=left_s)

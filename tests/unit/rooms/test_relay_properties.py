@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.chat.events import Envelope, Message, Missed, decode_envelope, encode_event
-from gateway.relay import Counts, Reading, Relay
+from gateway.rooms.relay import Counts, Reading, Relay
 
 BODY = encode_event(Message("s1", "alice", "hi"))
 HOLD_BYTES = 500  # about six events

@@ -7,14 +7,14 @@ Here a client's bytes become commands at the rate it may send them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from gateway.broker.outbox import Holder, Outcome
 from gateway.chat.commands import Hello, Me, Msg, Say
 from gateway.chat.events import (
     Action,
     Delivered,
-    Envelope,
     GatewayId,
     Message,
     NamePrompt,
@@ -24,15 +24,25 @@ from gateway.chat.events import (
     Told,
 )
 from gateway.chat.reasons import CloseReason
-from gateway.chat.session import Session, State
+from gateway.chat.session import Session, State, new_session_id
 from gateway.fronts import Encoding, Front
 from gateway.fronts.json import JsonFront
-from gateway.host import Host, new_session_id
 from gateway.net.connection import Connection, Hold
+
+if TYPE_CHECKING:
+    from gateway.seats.host import Host
+
+_GOES_ON = Notice("this session goes on in another connection", "replaced")
 
 
 class Seat:
-    """The receiver of a connection, the desk of a session and the resident of a room."""
+    """The receiver of a connection, the desk of a session and the resident of a room.
+
+    How it ends: ``end`` says ``left`` to the room and closes (quit, hung up, refused);
+    ``replaced`` does so with a word, since its session is somewhere else; ``hand_over``
+    and ``close`` say nothing to others; after ``retire`` it only hears, until ``close``;
+    ``closed`` comes last, by itself if the connection was lost.
+    """
 
     __slots__ = (
         "_bytes",
@@ -40,19 +50,17 @@ class Seat:
         "_front",
         "_host",
         "_hung_up",
-        "_on_left",
-        "_renamed_at",
+        "_pumping",
         "_silence",
         "_tokens",
         "_tokens_at",
         "connection",
         "encoding",
         "generation",
-        "held_names",
+        "held",
         "leaving",
         "name_by",
         "outstanding",
-        "replaces",
         "resumable",
         "resume_at",
         "send",
@@ -66,14 +74,12 @@ class Seat:
         self.encoding: Encoding = front.encoding
         self.session = Session(new_session_id(), host.config.lobby, self)
         self.generation = 0
-        self.held_names: tuple[str, ...] = ()
-        """Folded names that the registry granted and that are not released."""
+        self.held: tuple[tuple[str, int], ...] = ()
+        """Folded names that the registry granted and that are not released, with generations."""
         self.outstanding = 0
         """Lines in the outbox."""
         self.leaving = False
-        self._on_left: Callable[[], None] | None = None
-        self.replaces = GatewayId("")
-        """The gateway that had the session until now, and is to be told; '' if none."""
+        """Whether it takes no more commands; it may be told something yet."""
         self.resumable = False
         """Whether its session has a secret, with which it can go on in another connection."""
         self.resume_at: tuple[str, int] | None = None
@@ -87,7 +93,7 @@ class Seat:
         self._bytes = float(host.config.burst * host.config.max_line)
         self._tokens_at = asyncio.get_running_loop().time()
         self._hung_up = False
-        self._renamed_at = 0  # the offset of a new name that the room here does not know yet
+        self._pumping = False
         self._first = True
         connection.receiver = self
         host.opened(self)
@@ -112,6 +118,11 @@ class Seat:
         return Holder(self._host.gateway, self.session.id, self.generation)
 
     @property
+    def hears(self) -> bool:
+        """Whether what it is told can still reach it."""
+        return self.connection.reason is None
+
+    @property
     def nameable(self) -> bool:
         """Whether it is a person who can be asked for a name, not a program."""
         return self._front.asks_again
@@ -127,32 +138,25 @@ class Seat:
     def joined(self, people: int) -> None:
         if not self.leaving:
             self.resume_at = None
-            if self.replaces:
-                self._host.tell_replaced(self)
-                self.replaces = GatewayId("")
             self.session.joined()
             self._host.announce("joined", self, people=people)
             self.pump()
 
-    def left(self, at: Envelope) -> None:
-        if self._on_left:
-            self._on_left()
-        elif not self.leaving and self.session.state is not State.MOVING:
-            self._host.evicted(self, at)
+    def took_over(self, before: GatewayId) -> None:
+        self._host.tell_replaced(self, before)
 
-    def jumped(self) -> None:
-        if self._renamed_at and self.session.wish:
-            self.renamed(self.session.wish)
+    def left(self, epoch: str, offset: int) -> None:
+        if not self.leaving and self.session.state is not State.MOVING:
+            self._host.evicted(self, epoch, offset)
 
     def renamed(self, name: str) -> None:
-        self._renamed_at = 0
         if not self.leaving:
             self._host.release_names(self, keep=name)
             self.session.renamed(name)
             self.pump()
 
     def refused(self) -> None:
-        self.end(CloseReason.REPLACED)
+        self.replaced()
 
     # What the session asks for.
 
@@ -180,13 +184,12 @@ class Seat:
     def publish(self, event: RoomEvent) -> None:
         room = self.session.room
         if not isinstance(event, Message | Action):
-            self._host.publish(self, event, self._rename_told)
+            self._host.publish(self, event, partial(self._rename_told, self.session.wish))
             return
         self.outstanding += 1
 
         def told(outcome: Outcome, offset: int) -> None:
-            self.outstanding -= 1
-            if self.leaving and not self._on_left:
+            if not self.hears:
                 pass
             elif outcome is Outcome.REPEATED:
                 # Its event was delivered already; else it is acknowledged in its place.
@@ -195,19 +198,25 @@ class Seat:
             elif outcome is not Outcome.CONFIRMED:
                 certain = outcome is not Outcome.NOT_CONFIRMED
                 self.session.not_delivered(event, certain=certain)
-            self._host.resume_speakers()
+            self.confirmed()
 
         self._host.publish(self, event, told)
 
-    def _rename_told(self, outcome: Outcome, offset: int) -> None:
-        """Redis has the new name; the room here has it when the relay comes to ``offset``."""
+    def _rename_told(self, wish: str, outcome: Outcome, offset: int) -> None:
+        """Redis has the new name, and the room here when the relay has passed that place.
+
+        By then ``renamed`` was called, but for an event that fell into a hole for ever.
+        """
+
+        def known() -> None:
+            if self.session.wish == wish:
+                self.renamed(wish)
+
         if outcome is Outcome.CONFIRMED:
-            self._renamed_at = offset
-            if offset <= self._host.offset(self.session.room):
-                self.jumped()
+            self._host.when_at(self.session.room, offset, known)
 
     def post(self, to: str, text: str, ref: int) -> None:
-        self._host.cluster.answers.post(self, to, text, ref)
+        self._host.cluster.post.send(self, to, text, ref)
 
     def list_people(self, room: str) -> None:
         self._host.cluster.answers.list_people(self, room)
@@ -224,7 +233,10 @@ class Seat:
 
     def confirmed(self) -> None:
         """Something that this seat said has left the outbox."""
-        self._host.resume_speakers()
+        self.outstanding -= 1
+        self._host.cluster.speakers.go_on()
+        if self.connection.held(Hold.OUTBOX):
+            self.pump()
 
     def answer(self, item: Told) -> None:
         """What the session asked for is here."""
@@ -234,11 +246,17 @@ class Seat:
             self.pump()
 
     def hand_over(self, heir: Seat) -> None:
-        """The same session goes on in another seat here: this one ends without a word to others."""
-        heir.generation, heir.held_names = self.generation, self.held_names
-        heir.session.room = self.session.room
-        self.tell(Notice("this session goes on in another connection", "replaced"))
+        """The same session goes on in another seat here; others notice nothing."""
+        heir.held += self.held
+        self.held = ()
+        self.tell(_GOES_ON)
         self.close(CloseReason.REPLACED, timeout_s=self._host.config.close_timeout_s)
+
+    def replaced(self) -> None:
+        """The same session went on somewhere else."""
+        if not self.leaving:
+            self.tell(_GOES_ON)
+            self.end(CloseReason.REPLACED)
 
     def end(self, reason: CloseReason, *, timeout_s: float | None = None) -> None:
         """Leave the room and close.  The name is freed when the room knows."""
@@ -251,15 +269,18 @@ class Seat:
         self._tokens_at = float("-inf")
         self.pump()
 
-    def retire(self, on_left: Callable[[], None]) -> None:
-        """Take no more; a connection that is in a room goes on hearing it until ``close``.
+    def retire(self) -> None:
+        """Take no more commands, but go on hearing until ``close``.
 
-        ``on_left`` is called when the relay reaches the ``left``, which the
-        caller says.  Lines that came and were not handled are told to be lost.
+        Lines that were not handled, and those that come yet, are told to be lost.
         """
-        self.leaving, self._on_left = True, on_left
+        self.leaving = True
         self._stop_silence()
-        self.connection.hold(Hold.BUSY)
+        self._front.naming &= self.session.state is State.NAMING
+        self._give_back()
+        self.connection.release(Hold.RATE | Hold.BUSY | Hold.OUTBOX)
+
+    def _give_back(self) -> None:
         while command := self._front.next():
             if isinstance(command, Say | Me | Msg):
                 event = Message(self.session.id, self.name, command.text, command.ref)
@@ -267,7 +288,7 @@ class Seat:
 
     def close(self, reason: CloseReason, *, timeout_s: float) -> None:
         """Send what it is owed, and close; others are told nothing."""
-        self.leaving, self._on_left = True, None
+        self.leaving = True
         self._stop_silence()
         self.connection.send(self._host.owed(self))
         self.session.state = State.ENDED
@@ -282,6 +303,10 @@ class Seat:
                 # A program.  The prompt's line is ended; from here on all is JSON.
                 self.connection.send(b"\n")
                 self._front = JsonFront(max_line_bytes=self._host.config.max_line)
+        if self.leaving:
+            self._front.feed(data)
+            self._give_back()
+            return
         was_listening = self.session.listening
         self._bytes -= len(data)
         self._front.feed(data)
@@ -314,13 +339,25 @@ class Seat:
 
     def pump(self) -> None:
         """Handle what came, as far as the client's rate, session and outbox share allow."""
+        if not self._pumping:  # else what was answered at once goes on in the loop below
+            self._pumping = True
+            try:
+                self._pump()
+            finally:
+                self._pumping = False
+
+    def _pump(self) -> None:
         session, connection = self.session, self.connection
+        speakers = self._host.cluster.speakers
         while not self.leaving:
             if not session.listening:
                 return
-            if self.outstanding >= self._most_outstanding or not self._host.admits():
+            if self.outstanding >= self._most_outstanding:
+                connection.hold(Hold.OUTBOX)  # until ``confirmed``
+                return
+            if not speakers.admitted:
                 connection.hold(Hold.OUTBOX)
-                self._host.wait_to_speak(self)
+                speakers.wait(self)
                 return
             wait_s = self._refill()
             if wait_s > 0:

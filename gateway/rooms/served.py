@@ -14,25 +14,26 @@ from redis.exceptions import RedisError
 from gateway.broker.backoff import Backoff
 from gateway.broker.calls import Unreachable
 from gateway.broker.keys import Keys, inbox
-from gateway.broker.outbox import Operation, Outcome
 from gateway.broker.publisher import Publisher
 from gateway.broker.reader import Reader
 from gateway.broker.registry import Registry
 from gateway.broker.subscriber import Subscriber
-from gateway.chat.events import Envelope, GatewayId, Left, SessionId, Told, decode_envelope
+from gateway.chat.events import Envelope, GatewayId, SessionId, Told, decode_envelope
 from gateway.config import Config
-from gateway.hub import Hub
-from gateway.inquiries import Inquiries
 from gateway.ops.logs import get_logger
-from gateway.relay import Counts
-from gateway.resident import Resident
-from gateway.room import Room, Surroundings
+from gateway.rooms.hub import Hub
+from gateway.rooms.inquiries import Inquiries
+from gateway.rooms.relay import Counts
+from gateway.rooms.resident import Resident
+from gateway.rooms.room import Room, Surroundings
 
 log = get_logger(__name__)
 
 _READ_ROOMS = 64
 """Rooms whose logs are read in one pipeline."""
 _REPORT_S = 0.5
+_UNREADABLE_S = 1.0
+"""Until a room's log is tried again that Redis would not read; others need not wait for it."""
 
 
 class Rooms:
@@ -53,6 +54,7 @@ class Rooms:
         self.publisher: Publisher
         self.subscriber: Subscriber
         self._config = config
+        self._gateway = gateway
         self._inbox = inbox(gateway)
         self._keys = keys
         self._hub = hub
@@ -86,29 +88,41 @@ class Rooms:
         """Make ``resident`` a member.  It hears ``joined`` when the relay reaches it."""
         (self._rooms.get(name) or self._open(name)).enter(resident)
 
-    def leave(self, name: str, resident: Resident, told: Callable[[Outcome, int], None]) -> None:
-        """Say ``left`` for a resident that entered; ``told`` when Redis has it."""
-        event = Left(resident.session_id, resident.last_name)
-        self.publisher.submit(Operation(name, resident.holder, event, told))
+    def leave(
+        self,
+        name: str,
+        resident: Resident,
+        over: Callable[[], None],
+        confirmed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Say ``left`` for a resident; see ``Room.leave``."""
+        (self._rooms.get(name) or self._open(name)).leave(resident, over, confirmed)
 
-    def gone(self, name: str, session: SessionId, resident: Resident) -> None:
-        """The membership is over, or its connection is; see ``Room.gone``."""
+    def let_go(self, name: str, session: SessionId, resident: Resident) -> None:
+        """Nothing more is for this resident; another one has its session now."""
         if room := self._rooms.get(name):
-            room.gone(session, resident)
+            room.let_go(session, resident)
+
+    def when_at(self, name: str, offset: int, then: Callable[[], None]) -> None:
+        """Call ``then`` when a room was delivered up to ``offset`` here; see ``Room.when_at``."""
+        if room := self._rooms.get(name):
+            room.when_at(offset, then)
+        else:
+            then()
 
     def people(self, name: str) -> list[str] | None:
         """Everybody's name in a room that is served here, in alphabetical order, or None."""
         room = self._rooms.get(name)
         return room.names() if room and room.open else None
 
-    def tell(self, name: str, resident: Resident, item: Told) -> None:
+    def tell(self, name: str, resident: Resident, item: Envelope | Told) -> None:
         """Send something to one resident, behind what it has still to get of the room."""
-        if not self._hub.tell(name, resident.session_id, item):
+        if not self._hub.tell(name, resident, item):
             resident.send(resident.encoding.encode(item, name))
 
-    def owed(self, name: str, session: SessionId) -> bytes:
+    def owed(self, name: str, resident: Resident) -> bytes:
         """What a resident has still to get; it gets nothing more of the room after that."""
-        return self._hub.remove(name, session)
+        return self._hub.remove(name, resident)
 
     def offset(self, name: str) -> int:
         """The last offset that was delivered here of a room."""
@@ -191,17 +205,15 @@ class Rooms:
         except Unreachable:
             self._behind.update(dict.fromkeys(rooms))
             return False
-        good = True
         for room, answer in zip(rooms, answers, strict=True):
             if not self._serves(room):
                 continue
             if isinstance(answer, RedisError):
                 log.warning("log unreadable", room=room.name, error=str(answer))
-                self._behind[room] = None
-                good = False
+                asyncio.get_running_loop().call_later(_UNREADABLE_S, self._look_at, room)
             else:
                 room.read(answer)
-        return good
+        return True
 
     def _serves(self, room: Room) -> bool:
         """Whether it is still the one of its name: it may have been closed, and opened anew."""
@@ -215,6 +227,7 @@ class Rooms:
     def _open(self, name: str) -> Room:
         around = Surroundings(
             self._config,
+            self._gateway,
             self._hub,
             self.publisher,
             self._inquiries,

@@ -1,0 +1,261 @@
+"""Local fan-out: which members on this gateway are in which room.
+
+Knows nothing about sockets or Redis.  Never awaits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from gateway.chat.events import Envelope, SessionId, Told
+from gateway.ops.histogram import EVENTS, Histogram
+from gateway.rooms.fan_out import Encoded, FanOut, Item, Member, Only, Part
+
+_FLUSH_BYTES = 65_536
+"""Bytes of events in one flush of a room; what is over follows in the next one."""
+
+
+class _Room:
+    __slots__ = (
+        "fan_out",
+        "flushed_at",
+        "members",
+        "parts",
+        "pending",
+        "pending_encoded",
+        "timer",
+    )
+
+    def __init__(self) -> None:
+        self.members: dict[SessionId, Member] = {}
+        self.pending: list[Item] = []
+        self.pending_encoded: Encoded | None = None  # for those who go before the flush
+        self.parts: dict[SessionId, Part] = {}
+        self.fan_out: FanOut | None = None  # while it is under way
+        self.flushed_at = float("-inf")
+        self.timer: asyncio.TimerHandle | None = None  # for what waits, if it is not due at once
+
+    def encoded(self, room: str) -> Encoded:
+        """What waits."""
+        if self.pending_encoded is None:
+            self.pending_encoded = Encoded(room, self.pending)
+        return self.pending_encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a room's events wait for each other, so that one write carries several.
+
+    A write costs about the same for one event as for many, so what is saved grows with
+    the members, and shrinks with each event more.  After a quiet moment nothing waits.
+    """
+
+    window_s: float
+    """Between two flushes at most, in a room of ``window_s / member_s`` or more."""
+    member_s: float
+    """So much of it for each member: a small room waits for next to nothing."""
+    enough: int
+    """Events that wait for nothing more."""
+
+    def wait_s(self, members: int, events: int) -> float:
+        """How long after a flush the next one is due, when so many events wait."""
+        if events >= self.enough:
+            return 0.0
+        window_s = min(self.window_s, members * self.member_s)
+        return max(window_s / 2, window_s / math.sqrt(events or 1))
+
+
+class Hub:
+    """Delivers each room's events to its local members, in order, one write a flush.
+
+    The first event after a quiet moment is flushed at the end of the loop's
+    iteration; under load a flush happens at a ``Pace``.
+    """
+
+    def __init__(
+        self,
+        pace: Pace,
+        *,
+        most_bytes: int = 2**62,
+        on_sent: Callable[[Sequence[Item]], None] = lambda _items: None,
+        on_full: Callable[[bool], None] = lambda _full: None,
+    ) -> None:
+        """``on_sent`` is told what of a room was sent to its members.
+
+        ``on_full(True)`` asks that no more be delivered, when over ``most_bytes`` of events
+        wait; ``on_full(False)`` that it go on, when half of that does.
+        """
+        self._pace = pace
+        self._most_bytes = most_bytes
+        self._on_sent = on_sent
+        self._on_full = on_full
+        self._full = False
+        self._rooms: dict[str, _Room] = {}
+        self._due: dict[str, None] = {}
+        self._flushing: asyncio.Handle | None = None  # in this iteration of the loop
+        self.pending_bytes = 0
+        """Of what was not sent to members yet."""
+        self.deliveries = 0
+        self.flush_events = Histogram(EVENTS)
+        self.flush_s = Histogram()
+
+    def join(self, room: str, member: Member, greeting: Told | None) -> None:
+        """From here on the member gets what is delivered to the room; ``greeting`` first."""
+        state = self._rooms.get(room)
+        if state is None:
+            state = self._rooms[room] = _Room()
+        if before := state.members.get(member.session_id):
+            before.send(self.remove(room, before))
+        state.members[member.session_id] = member
+        hello = member.encoding.encode(greeting, room) if greeting else b""
+        state.parts[member.session_id] = Part(len(state.pending), hello)
+        self._schedule(room, state)
+
+    def remove(self, room: str, member: Member) -> bytes:
+        """The member gets no more of the room.  Returns what was before, and not sent yet."""
+        state = self._rooms.get(room)
+        session_id = member.session_id
+        if state is None or state.members.get(session_id) is not member:
+            return b""
+        self._schedule(room, state)  # it may have been the last one
+        del state.members[session_id]
+        part = state.parts.pop(session_id, None) or Part()
+        owed = state.fan_out.take_out(member) if state.fan_out else b""
+        return owed + state.encoded(room).part(member, part)
+
+    def tell(self, room: str, member: Member, item: Envelope | Told) -> bool:
+        """Queue something for one member behind what it has still to get.
+
+        False if there is nothing: then it can be sent at once.
+        """
+        state = self._rooms.get(room)
+        if state is None or state.members.get(member.session_id) is not member:
+            return False
+        if not (state.pending or state.parts or state.fan_out):
+            return False
+        self.deliver(room, [Only(member.session_id, member.encoding.encode(item, room))])
+        return True
+
+    def deliver(self, room: str, items: Iterable[Item]) -> None:
+        """Queue ``items`` for every member of ``room``.
+
+        Never blocks and keeps the room's order.  Who caused an event gets what
+        its encoding has for one's own events instead.
+        """
+        state = self._rooms.get(room)
+        if state is not None:
+            before = len(state.pending)
+            state.pending.extend(items)
+            state.pending_encoded = None
+            self.pending_bytes += sum(map(_size, state.pending[before:]))
+            if self.pending_bytes > self._most_bytes and not self._full:
+                self._full = True
+                self._on_full(True)
+            self._schedule(room, state)
+
+    def flush(self) -> None:
+        """Send what is pending in all rooms now."""
+        self._due.update(dict.fromkeys(self._rooms))
+        self._flush_due()
+
+    def _schedule(self, room: str, state: _Room) -> None:
+        """Something waits in a room: have it flushed when it is due."""
+        if room in self._due or state.fan_out:
+            return  # looked at again when that is through
+        loop = asyncio.get_running_loop()
+        due = state.flushed_at + self._pace.wait_s(len(state.members), len(state.pending))
+        if due <= loop.time():
+            self._flush_soon(room)
+        elif state.timer is None:
+            state.timer = loop.call_at(due, self._flush_soon, room)
+
+    def _flush_soon(self, room: str) -> None:
+        self._due[room] = None
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_soon(self._flush_due)
+
+    def _flush_due(self) -> None:
+        if self._flushing:
+            self._flushing.cancel()
+            self._flushing = None
+        due, self._due = self._due, {}
+        now = asyncio.get_running_loop().time()
+        for room in due:
+            state = self._rooms.get(room)
+            if state and not state.fan_out:
+                if state.timer:
+                    state.timer.cancel()
+                    state.timer = None
+                state.flushed_at = now
+                self._send(room, state)
+
+    def _send(self, room: str, state: _Room) -> None:
+        """One flush of a room; to many members in several turns of the loop."""
+        begun_at = time.perf_counter()
+        items, parts = self._take(state)
+        encoded = Encoded(room, items)
+        rest = state.members.copy()
+        for session_id in state.parts:
+            del rest[session_id]  # joined behind this
+        for session_id in encoded.authors:
+            if session_id in rest:
+                parts.setdefault(session_id, Part())
+        for session_id, part in parts.items():
+            if own := encoded.part(member := rest.pop(session_id), part):
+                member.send(own)
+        if items:
+            self.deliveries += len(items) * (len(rest) + len(parts))
+            state.fan_out = FanOut(items, list(rest.values()), encoded, begun_at)
+        self._go_on(room, state)
+
+    def _go_on(self, room: str, state: _Room) -> None:
+        if fan_out := state.fan_out:
+            if fan_out.go_on():
+                asyncio.get_running_loop().call_soon(self._go_on, room, state)
+                return
+            state.fan_out = None
+            self.flush_events.observe(len(fan_out.items))
+            self.flush_s.observe(time.perf_counter() - fan_out.begun_at)
+            self._on_sent(fan_out.items)
+        if self._full and self.pending_bytes <= self._most_bytes / 2:
+            self._full = False
+            self._on_full(False)
+        if state.pending or state.parts:
+            self._schedule(room, state)
+        elif not state.members:
+            del self._rooms[room]
+
+    def _take(self, state: _Room) -> tuple[list[Item], dict[SessionId, Part]]:
+        """What one flush sends, and who gets only a part of it.
+
+        A long backlog goes out over several flushes: who reads is not to be cut
+        off because Redis, or this gateway, was away for a while.
+        """
+        cut, size = 0, 0
+        for item in state.pending:
+            if size >= _FLUSH_BYTES:
+                break
+            size += _size(item)
+            cut += 1
+        self.pending_bytes -= size
+        items, state.pending = state.pending[:cut], state.pending[cut:]
+        state.pending_encoded = None
+        now, later = {}, {}
+        for session_id, part in state.parts.items():
+            if state.pending and part.start >= cut:
+                later[session_id] = Part(part.start - cut, part.greeting)
+            else:
+                now[session_id] = part
+        state.parts = later
+        return items, now
+
+
+def _size(item: Item) -> int:
+    """Bytes, of what has a size before it is encoded."""
+    if isinstance(item, Envelope):
+        return len(item.raw)
+    return len(item.data) if isinstance(item, Only) else 0

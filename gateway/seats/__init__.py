@@ -1,0 +1,1 @@
+"""People at one gateway: their seats, and what their sessions need of the cluster."""

@@ -1,0 +1,68 @@
+"""Backpressure at the outbox's cap: who speaks next."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from gateway.seats.speakers import Speakers
+
+
+class Seat:
+    """Says one line when it is its turn, and has more to say."""
+
+    def __init__(self, name, said, outbox, speakers):
+        self.name, self.said, self.outbox, self.speakers = name, said, outbox, speakers
+
+    def pump(self):
+        if self.speakers.admitted:
+            self.said.append(self.name)
+            self.outbox.size_bytes += 1
+        self.speakers.wait(self)
+
+
+@pytest.fixture
+def outbox():
+    return SimpleNamespace(size_bytes=0)
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def speakers(outbox, said):
+    speakers = Speakers(outbox, most_bytes=3)
+    speakers.seats = [Seat(name, said, outbox, speakers) for name in "abcde"]
+    return speakers
+
+
+def test_those_who_wait_speak_in_turn(outbox, speakers, said):
+    """DESIGN 3: at the outbox's cap every speaker is paused and resumed round-robin."""
+    for seat in speakers.seats:
+        speakers.wait(seat)
+    for _ in range(4):
+        outbox.size_bytes = 0
+        speakers.go_on()
+    assert "".join(said) == "abcdeabcdeab"
+
+
+def test_nobody_speaks_while_it_is_full(outbox, speakers, said):
+    """Promise 7: every queue has a cap."""
+    outbox.size_bytes = 3
+    speakers.wait(speakers.seats[0])
+    speakers.go_on()
+    assert not speakers.admitted
+    assert (said, len(speakers)) == ([], 1)
+
+
+def test_who_is_gone_does_not_speak(outbox, speakers, said):
+    first, second, *_ = speakers.seats
+    outbox.size_bytes = 3
+    speakers.wait(first)
+    speakers.wait(second)
+    speakers.gone(first)
+    speakers.gone(first)
+    outbox.size_bytes = 2
+    speakers.go_on()
+    assert said == ["b"]
