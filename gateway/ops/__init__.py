@@ -1,1 +1,1 @@
-"""What operators look at: logging.  Knows nothing of chat, sockets or Redis."""
+"""What operators look at: logs, metrics, HTTP, how promptly the loop runs."""

@@ -255,6 +255,7 @@ class Host:
             self.release_names(seat)
             return
         # It may have been taken from another gateway, where the session is a member yet.
+        seat.session.name = answer.name
         self.leave(seat, answer.room)
 
     def leave(

@@ -234,6 +234,7 @@ async def test_a_connection_that_drops_while_it_is_granted_leaves_no_ghost(start
         await eventually(settled, 10, "told or there", lambda: (alice.news, members(cluster)))  # noqa: B023
         alice.abort()
     await eventually(lambda: not members(cluster), 10, "nobody there", lambda: members(cluster))
+    assert all(event["name"] for event in log(cluster))
 
 
 async def test_private_lines_keep_their_place_among_the_others(start_cluster):

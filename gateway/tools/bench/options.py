@@ -73,6 +73,7 @@ def _seconds(name: str, default: float, help: str, metavar: str) -> click.Option
         _count("--clients", 500, "people who listen"),
         _count("--senders", 4, "people who talk"),
         _count("--rooms", 1, "rooms that they are spread over; one is the lobby"),
+        _count("--programs", 0, "so many of the clients are programs, by gateway.client", least=0),
         _count("--payload", 100, "bytes a message"),
         _numbers("--rate", "50,200,2000", "open loop: messages a second in all", float),
         _numbers("--in-flight", "", "closed loop: messages on their way at once", int),
@@ -117,6 +118,8 @@ def bench(ctx: click.Context, /, **flags: Any) -> int:
     """Load gateways, check what arrives, and tell what it costs."""
     if flags["clients"] + flags["senders"] < 2 * flags["rooms"]:
         raise click.UsageError("--rooms: each needs two people", ctx)
+    if flags["programs"] > flags["clients"]:
+        raise click.UsageError("--programs: there are not so many --clients", ctx)
     try:
         import psutil  # noqa: F401  the only package that the gateway itself does not need
     except ModuleNotFoundError:
@@ -138,7 +141,7 @@ def _options(flags: dict[str, Any]) -> Options:
     loads += [Load(in_flight=count, payload=payload) for count in flags["in_flight"]]
     same = ("gateways", "pids", "processes", "join_rate", "seconds", "runs", "json", "plot")
     return Options(
-        shape=Shape(flags["clients"], flags["senders"], flags["rooms"]),
+        shape=Shape(flags["clients"], flags["senders"], flags["rooms"], 0, flags["programs"]),
         loads=loads,
         targets=flags["target"],
         against_redis=flags["against"] == "redis",

@@ -12,6 +12,7 @@ from math import inf
 from typing import NamedTuple, cast
 from zlib import crc32
 
+from gateway.client import Lost, Message, connect
 from gateway.tools.bench.checks import MARK, Watch
 from gateway.tools.bench.wire import Enter, Shape
 
@@ -30,18 +31,21 @@ class Place(NamedTuple):
     target: int
     sender: bool
     stalled: bool
+    program: bool
 
 
 def places(shape: Shape, targets: int) -> list[Place]:
     """Everybody's: rooms and their people are spread evenly over the targets."""
     everybody = shape.senders + shape.clients
+    reading = everybody - shape.stalled
     return [
         Place(
             number,
             room := number % shape.rooms,
             (number // shape.rooms + room) % targets,
             number < shape.senders,
-            number >= everybody - shape.stalled,
+            number >= reading,
+            reading - shape.programs <= number < reading,
         )
         for number in range(everybody)
     ]
@@ -108,6 +112,24 @@ class PubSubPerson(Person):
         self.transport.write(b"%b%d\r\n%b\r\n" % (self._publish, len(text), text))
 
 
+class Program(Person):
+    """Listens by ``gateway.client``, as bots and the terminal client do."""
+
+    __slots__ = ("_chat", "_hearing")
+
+    async def come_in(self, host: str, port: int, name: str, room: str) -> None:
+        """Raises ``OSError``, ``gateway.client.Refused``."""
+        self._chat = await connect(host, port, name=name, room=room).__aenter__()
+        self._hearing = asyncio.create_task(self._hear())
+
+    async def _hear(self) -> None:
+        async for event in self._chat:
+            if isinstance(event, Message) and not event.history:
+                self.data_received(f"{event.text}\n".encode())
+            elif isinstance(event, Lost):
+                self.connection_lost(None)
+
+
 class _Newcomer(asyncio.Protocol):
     """Goes through the steps of an entrance, then makes room for the person itself."""
 
@@ -169,8 +191,12 @@ async def come_in(enter: Enter, place: Place, tally: Tally) -> Person:
     if enter.kind == "redis":
         person: Person = PubSubPerson(place, tally, room_name(enter, place))
     else:
-        person = Person(place, tally)
+        person = Program(place, tally) if place.program else Person(place, tally)
     host, port = enter.targets[place.target]
+    if isinstance(person, Program):
+        room = room_name(enter, place).decode()
+        await person.come_in(host, port, f"{enter.tag}{place.number}", room)
+        return person
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         sock.setblocking(False)

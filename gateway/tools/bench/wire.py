@@ -23,6 +23,8 @@ class Shape(msgspec.Struct, frozen=True):
     rooms: int = 1
     stalled: int = 0
     """So many of the clients never read."""
+    programs: int = 0
+    """So many are programs: they speak JSON, by ``gateway.client``."""
 
 
 class Load(msgspec.Struct, frozen=True):

@@ -112,11 +112,12 @@ class Fleet:
         vouchers = set()
         for index, person in enumerate(listening):
             place = person.place
-            first = (place.room, place.target) not in vouchers and not place.sender
+            alike = not (place.sender or place.program)  # hears what its neighbours do
+            first = alike and (place.room, place.target) not in vouchers
             if first:
                 vouchers.add((place.room, place.target))
             last = index == len(listening) - 1
-            watch = place.sender or first or last or index % step == 0
+            watch = first or last or not alike or index % step == 0
             person.listen_anew(Watch(self._latency) if watch else None)
         self._tally.heard = self._tally.cut = self._due = 0
         self._sent = [0] * self._enter.shape.senders
@@ -206,9 +207,9 @@ class Fleet:
             list
         )
         for person in filter(self._listens, self._people):
-            number, room, target, speaks, _ = person.place
+            number, room, target, speaks, _, program = person.place
             due = {who: count for who, count in of_room[room].items() if who != number}
-            alone = (number,) if speaks else ()
+            alone = (number,) if speaks or program else ()
             neighbours[(room, target, *alone)].append((person, due))
         faults = Faults()
         for group in neighbours.values():
