@@ -218,6 +218,8 @@ class Program:
                 self._take_ack(int(line["ref"]), line["offset"])
             case {"type": "pong"}:
                 pass
+            case {"type": "notice", "text": text} if "please wait" in text:
+                pass  # a gateway that just woke is not ready yet
             case _:
                 self._complain("ghost", f"was told {line}")
 
