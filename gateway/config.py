@@ -100,9 +100,9 @@ class Config:
     proxy_timeout_s: float = 5.0
     tls_timeout_s: float = 10.0
     sendq_stall_s: float = 30.0
-    flush_window_s: float = 0.025
-    flush_member_s: float = 0.000_05
-    flush_events: int = 24
+    flush_window_s: float = 0.014
+    flush_member_s: float = 0.000_03
+    flush_events: int = 40
     beat_s: float = 1.0
     silent_ticks: int = 3
     # A tick is 0.9 s or a little more.  Ten whole ones lie between that of a gateway's last beat

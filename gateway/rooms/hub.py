@@ -198,9 +198,10 @@ class Hub:
         begun_at = time.perf_counter()
         items, parts = self._take(state)
         encoded = Encoded(room, items)
-        rest = state.members.copy()
+        # Without items only those with a part get something: who just joined is greeted.
+        rest = state.members.copy() if items else {s: state.members[s] for s in parts}
         for session_id in state.parts:
-            del rest[session_id]  # joined behind this
+            rest.pop(session_id, None)  # joined behind this
         for session_id in encoded.authors:
             if session_id in rest:
                 parts.setdefault(session_id, Part())
