@@ -390,6 +390,28 @@ async def test_those_here_are_there_while_a_new_log_does_not_know_them_yet(stage
     assert stage.rooms.people("lobby") == ["alice", "bob"]
 
 
+async def test_who_has_left_is_not_kept_in_a_new_log(stage):
+    """Promise 6: a membership ends with the session."""
+    alice = await stage.enter()
+    Leaving(stage, alice).operation.finish(Outcome.CONFIRMED, 2)
+    stage.log.epoch, stage.log.lines, stage.log.members = "b", [], {}
+    stage.rooms.other_log("lobby")
+    await stage.look()
+    assert [restored for _, _, restored in stage.served] == [[], []]
+
+
+async def test_a_member_of_this_gateway_that_is_not_here_is_ended(stage):
+    """Promise 6; it came back with an older log, which had not heard of its end."""
+    await stage.enter()
+    holder = Holder("G1", "s7", 3)
+    stage.log.members["s7"] = Member(holder, "ghost")
+    stage.rooms.subscribed(LOBBY)
+    await stage.look()
+    await stage.look()
+    (left,) = stage.submitted
+    assert (left.event, left.holder) == (Left("s7", "ghost"), holder)
+
+
 async def test_a_session_that_was_a_member_elsewhere_says_its_new_name_and_where_it_went(stage):
     """DESIGN 4: the same session on another gateway takes the membership over."""
     await stage.enter()
