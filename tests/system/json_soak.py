@@ -23,7 +23,7 @@ from processes import GatewayProcess, Process, eventually, fault_lasts
 from programs import Program, findings
 
 GATEWAYS = 3
-PROGRAMS = 15
+PROGRAMS = 20
 GOES_ON_WITHIN_S = 20.0
 SETTLES_WITHIN_S = 30.0
 SHORT_STOP_S, STOP_S = (0.2, 1.0), (3.0, 6.0)
