@@ -150,7 +150,7 @@ class Presence:
         self._leased = state != b"dying"
         if state == b"new":
             if self._was_leased:
-                log.warning("lease lost", gateway=self._gateway)
+                log.warning("lease lost")
                 self._on_lease_anew()
             self._was_leased = True
         for gateway in dead:

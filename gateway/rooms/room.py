@@ -324,10 +324,10 @@ class Room:
                         self._settle(joiner, item.offset)
                 case Left(session):
                     self.people.pop(session, None)
-                    resident = self._residents.pop(session, None)
+                    resident = self._residents.get(session)
                     if resident:
                         self._pass_on(out)
-                        resident.send(self._around.hub.remove(self.name, resident))
+                        self.let_go(session, resident)
                     self._tell_presence(item, out)
                     if resident:
                         resident.left(item.epoch, item.offset)

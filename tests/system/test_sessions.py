@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster import Cluster
 from people import Person
-from processes import eventually
+from processes import eventually, fault_lasts
 from programs import Link
 
 FAST = ("--rate", "1000", "--burst", "1000")
@@ -66,7 +66,7 @@ async def test_who_is_gone_while_joining_is_not_there_for_ever(start_cluster):
         person = await Person.connect(cluster.gateways[0].port)
         await person.join(f"u-{room}")
         await person.say(f"/join {room}")
-        await asyncio.sleep(after_s)
+        await fault_lasts(after_s)
         person.abort()
 
     for number, room in enumerate(rooms):
@@ -222,7 +222,7 @@ async def test_a_connection_that_drops_while_it_is_granted_leaves_no_ghost(start
         alice = await Bot.hello(cluster.gateways[0].port, name, session=secret)
         await alice.hears("welcome")
         other = await Bot.hello(port, name, session=secret)
-        await asyncio.sleep(number * 0.0003)
+        await fault_lasts(number * 0.0003)
         other.abort()
         alice.tell(type="say", text="here?", ref="1")
 

@@ -84,13 +84,13 @@ local function apply(index, verb, session, holder, generation, name, ref, age, b
     if answer then return answer end
   end
   local member = redis.call('HGET', members, session)
-  local record = table.concat({holder, generation, name}, ' ')
+  local membership = table.concat({holder, generation, name}, ' ')
   local its_gateway, its_generation = string.match(member or '', '^(%S+) (%d+) ')
   local ahead = tonumber(its_generation or generation) - tonumber(generation)
   local mine = ahead == 0 and its_gateway == holder
   if verb == 'join' or verb == 'keep' then
     if ahead > 0 then return 0 end
-    redis.call('HSET', members, session, record)
+    redis.call('HSET', members, session, membership)
     if member and its_gateway ~= holder then return '~' .. its_gateway end
     if member or verb == 'keep' then return -1 end
   elseif verb == 'leave' then
@@ -98,7 +98,7 @@ local function apply(index, verb, session, holder, generation, name, ref, age, b
     redis.call('HDEL', members, session)
   elseif verb ~= 'post' then
     if not mine then return 0 end
-    if verb == 'rename' then redis.call('HSET', members, session, record) end
+    if verb == 'rename' then redis.call('HSET', members, session, membership) end
   end
   append(index, body, age, verb == 'say')
   if refs then
