@@ -1,7 +1,7 @@
 """Whether everybody heard everything, once and in order.
 
 Each message carries its sender and a number: ``#SENDER NUMBER STAMP padding``.  Some people
-are watched: all that they hear is read.  Of the others only the messages are counted and a
+are watched: all that they hear is read.  Of the others only how much they heard and a
 checksum is kept, since everybody in a room who says nothing hears the same bytes from one
 server: one faultless watched neighbour vouches for all whose checksum is the same.
 """
@@ -16,9 +16,6 @@ from typing import Protocol
 import msgspec
 
 from gateway.tools.bench.histogram import Histogram
-
-MARK = b"#"
-"""Starts each message, and stands nowhere else."""
 
 _SAID = re.compile(rb"#(\d+) (\d+) (\d+) ")
 
@@ -63,9 +60,11 @@ class Faults(msgspec.Struct):
 class Watch:
     """Reads all that one person hears."""
 
-    __slots__ = ("_latency", "_missing", "_next", "_tail", "doubled", "late")
+    __slots__ = ("_latency", "_missing", "_next", "_tail", "count", "doubled", "late")
 
     def __init__(self, latency: Histogram) -> None:
+        self.count = 0
+        """Messages."""
         self.doubled = 0
         self.late = 0
         self._latency = latency
@@ -79,6 +78,7 @@ class Watch:
         end = text.rfind(b"\n") + 1
         self._tail = text[end:]
         for who, number, stamp in _SAID.findall(text, 0, end):
+            self.count += 1
             sender, place = int(who), int(number)
             due = self._next.get(sender, 0)
             if place == due:
@@ -114,8 +114,7 @@ class Heard(Protocol):
     """What is known of one person at the end of a run."""
 
     @property
-    def count(self) -> int:
-        """How many messages it heard."""
+    def heard_bytes(self) -> int: ...
 
     @property
     def checksum(self) -> int: ...
@@ -130,7 +129,8 @@ def judge(neighbours: Iterable[tuple[Heard, Mapping[int, int]]]) -> Faults:
     Who says something itself hears other bytes: it is to be judged alone, and watched.
     """
     faults = Faults()
-    voucher: int | None = None
+    voucher: Heard | None = None
+    message_bytes = 0.0
     unwatched: list[tuple[Heard, int]] = []
     for person, sent in neighbours:
         if person.watch is None:
@@ -138,10 +138,14 @@ def judge(neighbours: Iterable[tuple[Heard, Mapping[int, int]]]) -> Faults:
             continue
         own = person.watch.faults(sent)
         faults.add(own)
+        message_bytes = message_bytes or person.heard_bytes / (person.watch.count or 1)
         if not own:
-            voucher = person.checksum
+            voucher = person
     for person, due in unwatched:
-        faults.lost += max(0, due - person.count)
-        faults.doubled += max(0, person.count - due)
-        faults.disordered += person.count == due and person.checksum != voucher
+        if voucher and person.checksum == voucher.checksum:
+            continue
+        count = round(person.heard_bytes / message_bytes) if message_bytes else 0
+        faults.lost += max(0, due - count)
+        faults.doubled += max(0, count - due)
+        faults.disordered += count == due
     return faults

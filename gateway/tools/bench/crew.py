@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from gateway.broker.embedded import end, lines, spawn
 from gateway.tools.bench.checks import Faults
+from gateway.tools.bench.cores import Half, on
 from gateway.tools.bench.histogram import Histogram
 from gateway.tools.bench.systems import BenchError, System, cost
 from gateway.tools.bench.wire import (
@@ -59,7 +60,8 @@ class Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             command = ("-m", f"{__package__}.worker", str(theirs.fileno()))
-            process = await spawn([sys.executable, *command], pass_fds=[theirs.fileno()])
+            with on(Half.GENERATOR):
+                process = await spawn([sys.executable, *command], pass_fds=[theirs.fileno()])
         return cls(process, *await asyncio.open_connection(sock=ours, limit=_READ_LIMIT_BYTES))
 
     async def _listen(self) -> None:
@@ -143,10 +145,10 @@ class Crew:
         self._workers[0].ask(Say(load, seconds))
         return await self._workers[0].answer(Said)
 
-    async def finish(self, sent: list[int]) -> tuple[Judged, Histogram]:
+    async def finish(self, said: Said) -> tuple[Judged, Histogram]:
         """What all workers' people heard, and how late."""
         for worker in self._workers:
-            worker.ask(Finish(sent))
+            worker.ask(Finish(said))
         judged = [await worker.answer(Judged) for worker in self._workers]
         faults, latency = Faults(), Histogram()
         for each in judged:

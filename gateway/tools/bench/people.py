@@ -1,6 +1,6 @@
 """Those who talk and listen: one socket each, on a gateway or straight on a Redis.
 
-What they hear is counted without reading it (``checks`` says why that is enough).
+What they hear is summed up without reading it (``checks`` says why that is enough).
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import socket
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import NamedTuple, cast
-from zlib import crc32
+
+from xxhash import xxh3_64
 
 from gateway.client import Lost, Message, connect
-from gateway.tools.bench.checks import MARK, Watch
+from gateway.tools.bench.checks import Watch
 from gateway.tools.bench.wire import Enter, Shape
 
 LOBBY = "lobby"
@@ -52,39 +53,44 @@ def places(shape: Shape, targets: int) -> list[Place]:
 
 
 class Tally:
-    """How many deliveries a worker's people had; ``on_enough`` runs at ``enough`` of them."""
+    """How much a worker's people heard, in bytes; ``on_enough`` runs at ``enough`` of them."""
 
-    __slots__ = ("cut", "enough", "heard", "on_enough")
+    __slots__ = ("cut", "enough", "heard_bytes", "on_enough")
 
     def __init__(self) -> None:
-        self.heard = 0
+        self.heard_bytes = 0
         self.cut = 0
         self.enough = inf
         self.on_enough: Callable[[], None] = lambda: None
 
 
 class Person(asyncio.Protocol):
-    """Somebody who is in its room.  ``count`` and ``checksum`` are of what it heard."""
+    """Somebody who is in its room; ``heard_bytes`` and ``checksum`` are of what it heard."""
 
-    __slots__ = ("_tally", "checksum", "count", "place", "transport", "watch")
+    __slots__ = ("_hash", "_tally", "heard_bytes", "name", "place", "transport", "watch")
 
-    def __init__(self, place: Place, tally: Tally) -> None:
+    def __init__(self, place: Place, tally: Tally, name: bytes) -> None:
         self.place = place
-        self.count = 0
-        self.checksum = 0
+        self.name = name
+        self.heard_bytes = 0
         self.watch: Watch | None = None
         self.transport: asyncio.Transport
+        self._hash = xxh3_64()
         self._tally = tally
 
+    @property
+    def checksum(self) -> int:
+        return self._hash.intdigest()
+
     def data_received(self, data: bytes) -> None:
-        count = data.count(MARK)
-        self.count += count
-        self.checksum = crc32(data, self.checksum)
+        # What is done for each read decides how many of them a worker can take.
+        self.heard_bytes += len(data)
+        self._hash.update(data)
         if self.watch:
             self.watch.hear(data)
         tally = self._tally
-        tally.heard += count
-        if tally.heard >= tally.enough:
+        tally.heard_bytes += len(data)
+        if tally.heard_bytes >= tally.enough:
             tally.on_enough()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -92,11 +98,14 @@ class Person(asyncio.Protocol):
             self._tally.cut += 1
 
     def listen_anew(self, watch: Watch | None) -> None:
-        self.count = self.checksum = 0
+        self.heard_bytes = 0
+        self._hash.reset()
         self.watch = watch
 
-    def say(self, text: bytes) -> None:
+    def say(self, text: bytes) -> int:
+        """Returns how many bytes each of the others is to hear."""
         self.transport.write(text + b"\n")
+        return len(self.name) + len(text) + 3
 
 
 class PubSubPerson(Person):
@@ -105,11 +114,12 @@ class PubSubPerson(Person):
     __slots__ = ("_publish",)
 
     def __init__(self, place: Place, tally: Tally, channel: bytes) -> None:
-        super().__init__(place, tally)
+        super().__init__(place, tally, channel)
         self._publish = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$" % (len(channel), channel)
 
-    def say(self, text: bytes) -> None:
-        self.transport.write(b"%b%d\r\n%b\r\n" % (self._publish, len(text), text))
+    def say(self, text: bytes) -> int:
+        self.transport.write(said := b"%b%d\r\n%b\r\n" % (self._publish, len(text), text))
+        return len(said)  # a published message has the form of its command
 
 
 class Program(Person):
@@ -125,7 +135,7 @@ class Program(Person):
     async def _hear(self) -> None:
         async for event in self._chat:
             if isinstance(event, Message) and not event.history:
-                self.data_received(f"{event.text}\n".encode())
+                self.data_received(f"{event.sender}: {event.text}\n".encode())
             elif isinstance(event, Lost):
                 self.connection_lost(None)
 
@@ -172,11 +182,15 @@ def entrance(enter: Enter, place: Place) -> list[Step]:
     room = room_name(enter, place)
     if enter.kind == "redis":
         return [] if place.sender else [(b"", b"SUBSCRIBE %b\r\n" % room), (b"subscribe", b"")]
-    name = f"{enter.tag}{place.number}".encode()
+    name = person_name(enter, place)
     steps = [(b"Enter your name: ", name + b"\n"), (b"* welcome to lobby", b"")]
     if enter.shape.rooms > 1:
         steps += [(b"\n", b"/join %b\n" % room), (b"* welcome to %b" % room, b"")]
     return steps
+
+
+def person_name(enter: Enter, place: Place) -> bytes:
+    return f"{enter.tag}{place.number}".encode()
 
 
 def room_name(enter: Enter, place: Place) -> bytes:
@@ -187,15 +201,15 @@ def room_name(enter: Enter, place: Place) -> bytes:
 
 async def come_in(enter: Enter, place: Place, tally: Tally) -> Person:
     """Connect one person.  Raises ``OSError``."""
-    loop = asyncio.get_running_loop()
+    loop, name = asyncio.get_running_loop(), person_name(enter, place)
     if enter.kind == "redis":
         person: Person = PubSubPerson(place, tally, room_name(enter, place))
     else:
-        person = Program(place, tally) if place.program else Person(place, tally)
+        person = Program(place, tally, name) if place.program else Person(place, tally, name)
     host, port = enter.targets[place.target]
     if isinstance(person, Program):
         room = room_name(enter, place).decode()
-        await person.come_in(host, port, f"{enter.tag}{place.number}", room)
+        await person.come_in(host, port, name.decode(), room)
         return person
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:

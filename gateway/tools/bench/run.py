@@ -69,7 +69,7 @@ class Side:
         await people.listen(load)
         busy_before, before = people.cpu_s(), system.costs()
         said = await people.say(load, seconds)
-        judged, latency = await people.finish(said.sent)
+        judged, latency = await people.finish(said)
         after, busy_after = system.costs(), people.cpu_s()
         elapsed_s = (judged.ended_us - said.began_us) / 1e6
         count = max(1, judged.deliveries)

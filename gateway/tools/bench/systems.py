@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.broker.embedded import EmbeddedServer, end, lines, spawn
+from gateway.tools.bench.cores import Half, on
 from gateway.tools.bench.wire import Kind
 
 _START_S = 20.0
@@ -81,8 +82,7 @@ def given(targets: list[tuple[str, int]], pids: list[int]) -> System:
 @contextlib.asynccontextmanager
 async def redis_alone(people: int) -> AsyncIterator[System]:
     """A Redis whose own pub/sub is measured, with room for that many."""
-    redis = EmbeddedServer()
-    await redis.start()
+    redis = await _started_redis()
     try:
         try:
             async with Redis.from_url(redis.url) as client:
@@ -97,8 +97,7 @@ async def redis_alone(people: int) -> AsyncIterator[System]:
 @contextlib.asynccontextmanager
 async def gateways(count: int, *flags: str) -> AsyncIterator[System]:
     """New gateways on a new Redis, which take lines as fast as they come."""
-    redis = EmbeddedServer()
-    await redis.start()
+    redis = await _started_redis()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(redis.stop)
         started = [_Gateway(redis.url, flags) for _ in range(count)]
@@ -107,6 +106,13 @@ async def gateways(count: int, *flags: str) -> AsyncIterator[System]:
         targets = [await gateway.ready() for gateway in started]
         pids = [gateway.pid for gateway in started]
         yield System("gateway", targets, {"gateway": pids, "redis": [redis.pid]})
+
+
+async def _started_redis() -> EmbeddedServer:
+    redis = EmbeddedServer()
+    with on(Half.SYSTEM):
+        await redis.start()
+    return redis
 
 
 class _Gateway:
@@ -130,7 +136,8 @@ class _Gateway:
         self._address = asyncio.get_running_loop().create_future()
         clean = {name: value for name, value in os.environ.items() if name[:8] != "GATEWAY_"}
         command = [sys.executable, "-m", "gateway", "serve", *self._flags]
-        self._process = await spawn(command, env=clean)
+        with on(Half.SYSTEM):
+            self._process = await spawn(command, env=clean)
         self._reading = asyncio.create_task(self._read())
 
     async def ready(self) -> tuple[str, int]:

@@ -68,9 +68,9 @@ class Say(msgspec.Struct, frozen=True, tag=True):
 
 
 class Finish(msgspec.Struct, frozen=True, tag=True):
-    """Wait until everybody heard what was sent (by each sender), then judge."""
+    """Wait until everybody heard what was said, then judge."""
 
-    sent: list[int]
+    said: Said
 
 
 class Entered(msgspec.Struct, frozen=True, tag=True):
@@ -85,6 +85,9 @@ class Said(msgspec.Struct, frozen=True, tag=True):
     """``late_us`` is how far the worker fell behind its schedule at most."""
 
     sent: list[int]
+    """Messages of each sender."""
+    sent_bytes: list[int]
+    """How many bytes each listener is to hear of each sender."""
     began_us: int
     late_us: int
 

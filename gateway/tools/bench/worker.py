@@ -69,7 +69,8 @@ class Fleet:
         self._listeners: list[int] = []
         """How many here hear each sender."""
         self._sent: list[int] = []
-        self._due = 0
+        self._sent_bytes: list[int] = []
+        self._due_bytes = 0
         self._quiet_s = _QUIET_AFTER_JOINS_S
 
     # Coming in.
@@ -119,16 +120,17 @@ class Fleet:
             last = index == len(listening) - 1
             watch = first or last or not alike or index % step == 0
             person.listen_anew(Watch(self._latency) if watch else None)
-        self._tally.heard = self._tally.cut = self._due = 0
+        self._tally.heard_bytes = self._tally.cut = self._due_bytes = 0
         self._sent = [0] * self._enter.shape.senders
+        self._sent_bytes = [0] * self._enter.shape.senders
 
     async def _quiet(self) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _HUSH_S
         while loop.time() < deadline:
-            before = [person.checksum for person in self._people]
+            before = self._tally.heard_bytes
             await asyncio.sleep(self._quiet_s)
-            if before == [person.checksum for person in self._people]:
+            if before == self._tally.heard_bytes:
                 break
         self._quiet_s = _QUIET_S
 
@@ -140,13 +142,14 @@ class Fleet:
             await self._say_in_a_circle(load, seconds)
         else:
             late_us = await self._say_on_schedule(load, seconds)
-        return Said(self._sent, began, late_us)
+        return Said(self._sent, self._sent_bytes, began, late_us)
 
     def _say_one(self, sender: int, stamp_us: int, size_bytes: int) -> None:
         text = message(sender, self._sent[sender], stamp_us, size_bytes)
-        self._senders[sender].say(text)
+        heard_bytes = self._senders[sender].say(text)
         self._sent[sender] += 1
-        self._due += self._listeners[sender]
+        self._sent_bytes[sender] += heard_bytes
+        self._due_bytes += heard_bytes * self._listeners[sender]
 
     async def _say_on_schedule(self, load: Load, seconds: float) -> int:
         """Open loop.  A late message bears the time at which it was due: its wait counts."""
@@ -164,17 +167,16 @@ class Fleet:
 
     async def _say_in_a_circle(self, load: Load, seconds: float) -> None:
         """Closed loop: as much again as has arrived at the average listener here."""
-        tally = self._tally
-        listeners = sum(self._listeners) / len(self._listeners)
-        turn = 0
+        tally, turn, spare_bytes = self._tally, 0, 0.0
 
         def more() -> None:
-            nonlocal turn
+            nonlocal turn, spare_bytes
             now = now_us()
-            while self._due - tally.heard <= (load.in_flight - 1) * listeners:
+            while self._due_bytes - tally.heard_bytes <= spare_bytes or not turn:
                 self._say_one(turn % len(self._senders), now, load.payload)
                 turn += 1
-            tally.enough = self._due - (load.in_flight - 1) * listeners
+                spare_bytes = self._due_bytes / turn * (load.in_flight - 1)
+            tally.enough = self._due_bytes - spare_bytes
 
         tally.on_enough = more
         more()
@@ -183,21 +185,24 @@ class Fleet:
 
     # And then.
 
-    async def finish(self, sent: list[int]) -> Judged:
+    async def finish(self, said: Said) -> Judged:
         """Wait until everybody here heard all of it, or nothing comes any more."""
-        loop = asyncio.get_running_loop()
-        due = sum(count * some for count, some in zip(sent, self._listeners, strict=True))
-        heard, since = -1, loop.time()
-        while self._tally.heard < due and loop.time() < since + _STUCK_S:
-            if self._tally.heard > heard:
-                heard, since = self._tally.heard, loop.time()
+        loop, tally, latency = asyncio.get_running_loop(), self._tally, self._latency
+        due_bytes = self._times_listeners(said.sent_bytes)
+        heard_bytes, since = -1, loop.time()
+        while tally.heard_bytes < due_bytes and loop.time() < since + _STUCK_S:
+            if tally.heard_bytes > heard_bytes:
+                heard_bytes, since = tally.heard_bytes, loop.time()
             await asyncio.sleep(_POLL_S)
         ended_us = now_us()
         await asyncio.sleep(_SETTLE_S)
-        faults = self._judge(sent)
-        faults.cut = self._tally.cut
-        latency = self._latency
-        return Judged(self._tally.heard, faults, latency.buckets, latency.largest, ended_us)
+        faults = self._judge(said.sent)
+        faults.cut = tally.cut
+        deliveries = self._times_listeners(said.sent) - faults.lost + faults.doubled
+        return Judged(deliveries, faults, latency.buckets, latency.largest, ended_us)
+
+    def _times_listeners(self, of_senders: list[int]) -> int:
+        return sum(one * some for one, some in zip(of_senders, self._listeners, strict=True))
 
     def _judge(self, sent: list[int]) -> Faults:
         of_room: dict[int, dict[int, int]] = defaultdict(dict)
@@ -243,8 +248,8 @@ async def work(descriptor: int) -> None:
                     answer(Listening(watched))
                 case Say(load, seconds):
                     answer(await fleet.say(load, seconds))
-                case Finish(sent):
-                    answer(await fleet.finish(sent))
+                case Finish(said):
+                    answer(await fleet.finish(said))
         except (OSError, TimeoutError) as error:
             answer(Failed(str(error) or type(error).__name__))
 
