@@ -19,6 +19,35 @@ def _flag(default: Any, help: str, **more: Any) -> Any:
     return field(default=default, metadata={"help": help, **more})
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long the first of several things waits for others.
+
+    A write costs about the same for one thing as for many, so what is saved grows with the
+    people it goes to; and the first few things save the most: they wait longer for company.
+    """
+
+    window_s: float
+    few_window_s: float
+    """Instead of ``window_s``, as long as fewer than ``few`` wait."""
+    few: int
+    enough: int
+    """So many wait for nothing more."""
+    person_s: float
+    """No longer than so much for each of the people: with few of them next to nothing."""
+
+    def wait_s(self, count: int, people: int) -> float:
+        """How long the first of ``count`` things waits that are for so many people."""
+        if count >= self.enough:
+            return 0.0
+        window_s = self.few_window_s if count < self.few else self.window_s
+        return min(window_s, people * self.person_s)
+
+
+_PUBLISH_PACE = Pace(0.011, 0.024, few=3, enough=20, person_s=0.000_1)
+_FLUSH_PACE = Pace(0.011, 0.011, few=0, enough=40, person_s=0.000_2)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One gateway's settings.  Fields with ``help`` metadata are flags."""
@@ -100,9 +129,8 @@ class Config:
     proxy_timeout_s: float = 5.0
     tls_timeout_s: float = 10.0
     sendq_stall_s: float = 30.0
-    flush_window_s: float = 0.014
-    flush_member_s: float = 0.000_03
-    flush_events: int = 40
+    publish_pace: Pace = _PUBLISH_PACE
+    flush_pace: Pace = _FLUSH_PACE
     beat_s: float = 1.0
     silent_ticks: int = 3
     # A tick is 0.9 s or a little more.  Ten whole ones lie between that of a gateway's last beat

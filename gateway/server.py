@@ -35,7 +35,7 @@ from gateway.ops.admin import Admin, health, readiness
 from gateway.ops.logs import get_logger
 from gateway.ops.metrics import Metrics
 from gateway.ops.pulse import Pulse, Systemd
-from gateway.rooms.hub import Hub, Pace
+from gateway.rooms.hub import Hub
 from gateway.rooms.inquiries import Inquiries
 from gateway.rooms.served import Rooms
 from gateway.seats.answers import Answers
@@ -130,7 +130,7 @@ class Gateway:
         self._own_channel = keys.probes(self.id)
         self._vitals = Vitals(config)
         self._hub = Hub(
-            Pace(config.flush_window_s, config.flush_member_s, config.flush_events),
+            config.flush_pace,
             most_bytes=config.hub_bytes,
             on_sent=self._vitals.delivered,
             on_full=lambda full: self._subscriber.hold(full),
@@ -155,7 +155,14 @@ class Gateway:
             self._inquiries,
             self._host.event,
         )
-        self._publisher = Publisher(self._client, keys, config, self.id, self._rooms.other_log)
+        self._publisher = Publisher(
+            self._client,
+            keys,
+            config,
+            self.id,
+            self._rooms.other_log,
+            people=lambda: len(self._host.seats),
+        )
         self._reaper = Reaper(self._client, keys, self._publisher, self._registry)
         self._subscriber = Subscriber(
             config,

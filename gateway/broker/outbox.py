@@ -180,6 +180,11 @@ class Outbox:
             yield from queue.restoring
             yield from queue.waiting
 
+    @property
+    def ready(self) -> bool:
+        """Whether something can be sent."""
+        return bool(self._ready)
+
     def submit(self, operation: Operation) -> None:
         """Queue one operation behind the others of its room.  The caller holds the cap."""
         queue = self._queue(operation.room)

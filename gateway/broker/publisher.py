@@ -13,6 +13,7 @@ from gateway.broker.backoff import Backoff
 from gateway.broker.calls import PUBLISH, Call, NotSent, Unreachable, call
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Batch, Operation, Outbox, Outcome
+from gateway.cadence import Cadence
 from gateway.chat.events import GatewayId
 from gateway.config import Config
 from gateway.ops.histogram import Histogram
@@ -30,7 +31,8 @@ class Publisher:
     """Owns the outbox and the only connection that writes room events.
 
     ``on_other_log(room)`` is called when a room's log turns out to be another
-    one; its events wait until ``outbox.serve`` is called for it.
+    one; its events wait until ``outbox.serve`` is called for it.  For more
+    ``people()`` an operation waits longer for others, as the config's pace says.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class Publisher:
         config: Config,
         gateway: GatewayId,
         on_other_log: Callable[[str], None],
+        *,
+        people: Callable[[], int] = lambda: 0,
     ) -> None:
         self.outbox = Outbox(batch_bytes=config.batch_bytes, deadline_s=config.publish_deadline)
         self.retries = 0
@@ -52,8 +56,11 @@ class Publisher:
         self._config = config
         self._gateway = gateway
         self._on_other_log = on_other_log
+        self._people = people
         self._refused: set[str] = set()
         self._wake = asyncio.Event()
+        self._cadence = Cadence(config.publish_pace, self._wake.set)
+        self._waiting = 0
         self._drained = asyncio.Event()
         self._drained.set()
 
@@ -70,8 +77,9 @@ class Publisher:
         operation.submitted_at = asyncio.get_running_loop().time()
         self.submitted += 1
         self.outbox.submit(operation)
-        self._look_if_drained()
-        self._wake.set()
+        self._drained.clear()
+        self._waiting += 1
+        self._cadence.waiting(self._waiting, self._people())
 
     def serve(self, room: str, epoch: str, restore: list[Operation]) -> None:
         """The room's log is known; see ``Outbox.serve``."""
@@ -106,6 +114,8 @@ class Publisher:
                 await asyncio.sleep(backoff.next_s())
                 self._wake.set()
             self._look_if_drained()
+            if not self._waiting and self.outbox.ready:
+                self._wake.set()
 
     async def expire_forever(self) -> None:
         """Look at the deadlines, as long as the task lives; also while Redis is waited for."""
@@ -117,6 +127,8 @@ class Publisher:
 
     async def run_once(self) -> bool:
         """One pipeline.  False if any of it has to be sent again after a pause."""
+        self._cadence.taken()
+        self._waiting = 0
         batches = self.outbox.next_batches(self._config.batch_bytes * _PIPELINE_BATCHES_BYTES)
         if not batches:
             return True
@@ -142,7 +154,6 @@ class Publisher:
             else:
                 self._refused.discard(batch.room)
                 self.outbox.answered(batch, reply.split())
-        self._wake.set()
         return good
 
     def _complain(self, room: str, error: RedisError) -> None:

@@ -6,12 +6,13 @@ Knows nothing about sockets or Redis.  Never awaits.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from functools import partial
 
+from gateway.cadence import Cadence
 from gateway.chat.events import Envelope, SessionId, Told
+from gateway.config import Pace
 from gateway.ops.histogram import EVENTS, Histogram
 from gateway.rooms.fan_out import Encoded, FanOut, Item, Member, Only, Part
 
@@ -21,52 +22,27 @@ _FLUSH_BYTES = 65_536
 
 class _Room:
     __slots__ = (
+        "cadence",
         "fan_out",
-        "flushed_at",
         "members",
         "parts",
         "pending",
         "pending_encoded",
-        "timer",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, cadence: Cadence) -> None:
+        self.cadence = cadence
         self.members: dict[SessionId, Member] = {}
         self.pending: list[Item] = []
         self.pending_encoded: Encoded | None = None  # for those who go before the flush
         self.parts: dict[SessionId, Part] = {}
         self.fan_out: FanOut | None = None  # while it is under way
-        self.flushed_at = float("-inf")
-        self.timer: asyncio.TimerHandle | None = None  # for what waits, if it is not due at once
 
     def encoded(self, room: str) -> Encoded:
         """What waits."""
         if self.pending_encoded is None:
             self.pending_encoded = Encoded(room, self.pending)
         return self.pending_encoded
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long a room's events wait for each other, so that one write carries several.
-
-    A write costs about the same for one event as for many, so what is saved grows with
-    the members, and shrinks with each event more.  After a quiet moment nothing waits.
-    """
-
-    window_s: float
-    """Between two flushes at most, in a room of ``window_s / member_s`` or more."""
-    member_s: float
-    """So much of it for each member: a small room waits for next to nothing."""
-    enough: int
-    """Events that wait for nothing more."""
-
-    def wait_s(self, members: int, events: int) -> float:
-        """How long after a flush the next one is due, when so many events wait."""
-        if events >= self.enough:
-            return 0.0
-        window_s = min(self.window_s, members * self.member_s)
-        return max(window_s / 2, window_s / math.sqrt(events or 1))
 
 
 class Hub:
@@ -107,7 +83,8 @@ class Hub:
         """From here on the member gets what is delivered to the room; ``greeting`` first."""
         state = self._rooms.get(room)
         if state is None:
-            state = self._rooms[room] = _Room()
+            cadence = Cadence(self._pace, partial(self._flush_soon, room))
+            state = self._rooms[room] = _Room(cadence)
         if before := state.members.get(member.session_id):
             before.send(self.remove(room, before))
         state.members[member.session_id] = member
@@ -166,12 +143,7 @@ class Hub:
         """Something waits in a room: have it flushed when it is due."""
         if room in self._due or state.fan_out:
             return  # looked at again when that is through
-        loop = asyncio.get_running_loop()
-        due = state.flushed_at + self._pace.wait_s(len(state.members), len(state.pending))
-        if due <= loop.time():
-            self._flush_soon(room)
-        elif state.timer is None:
-            state.timer = loop.call_at(due, self._flush_soon, room)
+        state.cadence.waiting(len(state.pending), len(state.members))
 
     def _flush_soon(self, room: str) -> None:
         self._due[room] = None
@@ -183,14 +155,10 @@ class Hub:
             self._flushing.cancel()
             self._flushing = None
         due, self._due = self._due, {}
-        now = asyncio.get_running_loop().time()
         for room in due:
             state = self._rooms.get(room)
             if state and not state.fan_out:
-                if state.timer:
-                    state.timer.cancel()
-                    state.timer = None
-                state.flushed_at = now
+                state.cadence.taken()
                 self._send(room, state)
 
     def _send(self, room: str, state: _Room) -> None:

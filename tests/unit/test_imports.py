@@ -19,10 +19,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "chat": set(),
     "fronts": {"chat"},
     "net": {"chat", "fronts", "config", "ops.logs"},
-    "broker": {"chat.events", "config", "ops.logs", "ops.histogram"},
+    "broker": {"chat.events", "config", "cadence", "ops.logs", "ops.histogram"},
     "ops": {"config"},
     "client": {"chat.text"},
-    "rooms": {"chat", "fronts", "broker", "ops.logs", "ops.histogram", "config"},
+    "rooms": {"chat", "fronts", "broker", "ops.logs", "ops.histogram", "config", "cadence"},
     "seats": {"chat", "fronts", "net", "broker", "rooms", "ops", "config"},
     "tools": {
         "chat",
@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # server and its like, which put the folders together.
     "GLUE": {"chat", "fronts", "net", "broker", "rooms", "seats", "ops", "config", "GLUE"},
     "config": set(),
+    "cadence": {"config"},
     "cli": {"chat", "fronts", "net", "broker", "rooms", "ops", "config", "GLUE", "tools"},
     "__main__": {"cli"},
     "__init__": set(),

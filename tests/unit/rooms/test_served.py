@@ -19,8 +19,8 @@ from gateway.chat.events import (
     decode_envelope,
     encode_event,
 )
-from gateway.config import Config
-from gateway.rooms.hub import Hub, Pace
+from gateway.config import Config, Pace
+from gateway.rooms.hub import Hub
 from gateway.rooms.served import Rooms
 
 KEYS = Keys("test")
@@ -132,7 +132,7 @@ class Stage:
     def __init__(self):
         self.log, self.encoding = Log(), Encoding()
         self.submitted, self.served, self.subscriptions = [], [], []
-        self.hub = Hub(Pace(3600.0, 3600.0, 1000))
+        self.hub = Hub(Pace(3600.0, 3600.0, few=0, enough=1000, person_s=3600.0))
         self.hub.flush()
         self.told_people = []
         registry = SimpleNamespace(set_people=lambda *told: self.told_people.append(told))
