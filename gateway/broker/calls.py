@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import hiredis
+import msgspec
 import redis.asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -72,8 +73,7 @@ BURY = Script.load("bury")
 SCRIPTS = (PUBLISH, SYNC, REGISTRY, BEAT, BURY)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A script, its keys and its other arguments."""
 
     script: Script

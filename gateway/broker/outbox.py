@@ -9,7 +9,8 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from gateway.chat.events import (
     Action,
@@ -31,8 +32,7 @@ _OVERHEAD_BYTES = 128
 """What an operation costs besides its event's body, in the outbox and on the wire."""
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(msgspec.Struct, frozen=True):
     """Who holds a membership or a name.  A newer generation fences the older ones off."""
 
     gateway: GatewayId
@@ -79,8 +79,7 @@ class Outcome(enum.Enum):
     or under a ref so old that nobody knows any more."""
 
 
-@dataclass(slots=True, eq=False)
-class Operation:
+class Operation(msgspec.Struct, eq=False):
     """One thing to be done to a room.  ``told(outcome, offset)`` is called once.
 
     ``offset`` is the event's place in the log, or 0 where there is none.
@@ -95,7 +94,8 @@ class Operation:
     submitted_at: float = 0.0
     silent: bool = False
     taken_from: GatewayId = _NOBODY
-    body: bytes = field(init=False)
+    body: bytes = b""
+    """The event, encoded."""
 
     def __post_init__(self) -> None:
         self.body = encode_event(self.event)
@@ -131,8 +131,7 @@ def whatever(_outcome: Outcome, _offset: int) -> None:
     """Nobody waits to be told, or has been told already."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class Batch(msgspec.Struct, frozen=True, eq=False):
     """What one call carries.  Repeated under its number until it is answered.
 
     ``epoch`` is the log it is meant for, or '' for whichever there is.

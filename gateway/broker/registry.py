@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -27,8 +27,7 @@ log = get_logger(__name__)
 _CALL_OPERATIONS = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(msgspec.Struct, frozen=True):
     """``name`` is the session's; its memberships carry this generation.
 
     To a session that comes again, name and room are those that it had, whatever it asked for.
@@ -39,13 +38,11 @@ class Granted:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """Somebody else holds the name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ghost:
+class Ghost(msgspec.Struct, frozen=True):
     """A name and a membership that nobody stands behind: both are to be ended.
 
     Its gateway fell silent; or its session came here, and was gone before it was answered.
@@ -57,8 +54,7 @@ class Ghost:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """Who holds the name, on a living gateway."""
 
     holder: Holder
@@ -66,28 +62,24 @@ class Found:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Absent:
+class Absent(msgspec.Struct, frozen=True):
     """Nobody holds the name."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoomCounts:
+class RoomCounts(msgspec.Struct, frozen=True):
     """Rooms and how many people are in each, biggest first."""
 
     rooms: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """It is done, or somebody else's by now."""
 
 
 Answer = Granted | Taken | Ghost | Found | Absent | RoomCounts | Done
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
+class _Request(msgspec.Struct, eq=False):
     verb: str
     folded: str
     holder: Holder
@@ -320,7 +312,7 @@ class Registry:
                 if claim.comes:
                     self._on_forgone(answer)
 
-        return replace(claim, verb="held", answered=answered)
+        return msgspec.structs.replace(claim, verb="held", answered=answered)
 
     def _comes_again(self, claim: _Request) -> bool:
         """Whether the session asks for the same again: then it gets what the claim brought."""

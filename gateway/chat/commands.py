@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(msgspec.Struct, frozen=True):
     """Say ``text`` to the room; ``ref`` is how a program counts its lines, 0 for none."""
 
     text: str
     ref: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Me:
+class Me(msgspec.Struct, frozen=True):
     """Say what one does."""
 
     text: str
     ref: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Msg:
+class Msg(msgspec.Struct, frozen=True):
     """Tell ``text`` to one person only."""
 
     to: str
@@ -36,59 +34,49 @@ class Msg:
     ref: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(msgspec.Struct, frozen=True):
     """Leave the room for another one."""
 
     room: str
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True):
     """Go back to the lobby."""
 
 
-@dataclass(frozen=True, slots=True)
-class Nick:
+class Nick(msgspec.Struct, frozen=True):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Who:
+class Who(msgspec.Struct, frozen=True):
     """Ask who is in a room; '' is the one that one is in."""
 
     room: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Rooms:
+class Rooms(msgspec.Struct, frozen=True):
     """Ask which rooms there are."""
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     """Ask for the last ``count`` lines, as typed; '' for as many as on joining."""
 
     count: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Help:
+class Help(msgspec.Struct, frozen=True):
     word: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Quit:
+class Quit(msgspec.Struct, frozen=True):
     """Leave, and end the connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(msgspec.Struct, frozen=True):
     """Ask for a sign of life."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True):
     """A word that is no command; ``nearest`` is the one that may be meant, or ''."""
 
     word: str
@@ -100,15 +88,13 @@ class Unknown:
         return f"unknown command: /{self.word}{_hint(self.nearest)}"
 
 
-@dataclass(frozen=True, slots=True)
-class GiveName:
+class GiveName(msgspec.Struct, frozen=True):
     """The answer to the name prompt."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(msgspec.Struct, frozen=True):
     """A program's first line: who it is, and where it was.
 
     ``secret`` '' asks for a session that can't be resumed.  ``after`` is the last
@@ -122,8 +108,7 @@ class Hello:
     after: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """Input that could not be taken: ``text`` tells the client why, ``code`` a program."""
 
     text: str
@@ -151,8 +136,7 @@ Command = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One command: its word, what follows it, what it does, and how it is made.
 
     ``make`` gets the rest of the line without the blanks around it.  ``instead`` are words

@@ -6,8 +6,9 @@ Knows nothing about sockets or Redis, and not when a flush is due.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from gateway.chat.events import Envelope, SessionId, Told
 from gateway.fronts import Encoding
@@ -30,8 +31,7 @@ class Member(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Only:
+class Only(msgspec.Struct, frozen=True):
     """Bytes for one member, in their place among what the room gets."""
 
     session_id: SessionId
@@ -41,8 +41,7 @@ class Only:
 Item = Envelope | Told | Only
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """What one member gets of a flush if it is not simply all of it: from where it joined."""
 
     start: int = 0
