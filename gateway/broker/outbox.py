@@ -94,6 +94,8 @@ class Operation(msgspec.Struct, eq=False):
     submitted_at: float = 0.0
     silent: bool = False
     taken_from: GatewayId = _NOBODY
+    finished: bool = False
+    """Whether it was told what became of it."""
     body: bytes = b""
     """The event, encoded."""
 
@@ -122,13 +124,9 @@ class Operation(msgspec.Struct, eq=False):
     def size_bytes(self) -> int:
         return len(self.body) + _OVERHEAD_BYTES
 
-    def finish(self, outcome: Outcome, offset: int = 0) -> None:
-        told, self.told = self.told, whatever
-        told(outcome, offset)
-
 
 def whatever(_outcome: Outcome, _offset: int) -> None:
-    """Nobody waits to be told, or has been told already."""
+    """Nobody waits to be told."""
 
 
 class Batch(msgspec.Struct, frozen=True, eq=False):
@@ -161,7 +159,15 @@ class _Queue:
 class Outbox:
     """All rooms' queues; at most one unanswered batch a room."""
 
-    def __init__(self, *, batch_bytes: int, deadline_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        batch_bytes: int,
+        deadline_s: float,
+        on_finished: Callable[[Operation, Outcome], None] = lambda _operation, _outcome: None,
+    ) -> None:
+        """``on_finished`` is told of each operation, before who submitted it."""
+        self._on_finished = on_finished
         self._batch_bytes = batch_bytes
         self._deadline_s = deadline_s
         self._queues: dict[str, _Queue] = {}
@@ -235,16 +241,16 @@ class Outbox:
         for operation, result in zip(batch.operations, results, strict=True):
             match result[:1], result[1:]:
                 case b"=", offset:
-                    operation.finish(Outcome.REPEATED, int(offset))
+                    self._finish(operation, Outcome.REPEATED, int(offset))
                 case b"~", gateway:
                     operation.taken_from = GatewayId(gateway.decode())
-                    operation.finish(Outcome.CONFIRMED)
+                    self._finish(operation, Outcome.CONFIRMED)
                 case b"?", _:
-                    operation.finish(Outcome.NOT_CONFIRMED)
+                    self._finish(operation, Outcome.NOT_CONFIRMED)
                 case b"0", _:
-                    operation.finish(Outcome.REFUSED)
+                    self._finish(operation, Outcome.REFUSED)
                 case _:
-                    operation.finish(Outcome.CONFIRMED, max(int(result), 0))
+                    self._finish(operation, Outcome.CONFIRMED, max(int(result), 0))
 
     def failed(self, batch: Batch) -> None:
         """Redis answered with an error, or never got it: nothing was applied.  To be sent again."""
@@ -276,7 +282,7 @@ class Outbox:
             self._done(batch)
             for operation in over:
                 said = unsure and operation.mortal
-                operation.finish(Outcome.NOT_CONFIRMED if said else Outcome.REFUSED)
+                self._finish(operation, Outcome.NOT_CONFIRMED if said else Outcome.REFUSED)
             if gone_for_good:
                 return False
         # A newer log may have become known while the call was on its way.
@@ -301,10 +307,17 @@ class Outbox:
             batch = queue.unanswered if queue.unsure else None
             for operation in batch.operations if batch else ():
                 if operation.mortal and operation.submitted_at <= before:
-                    operation.finish(Outcome.NOT_CONFIRMED)
+                    self._finish(operation, Outcome.NOT_CONFIRMED)
             for operation in late:
-                operation.finish(Outcome.NOT_DELIVERED)
+                self._finish(operation, Outcome.NOT_DELIVERED)
             self._drop_if_empty(room, queue)
+
+    def _finish(self, operation: Operation, outcome: Outcome, offset: int = 0) -> None:
+        if operation.finished:
+            return
+        operation.finished = True
+        self._on_finished(operation, outcome)
+        operation.told(outcome, offset)
 
     def _queue(self, room: str) -> _Queue:
         queue = self._queues.get(room)

@@ -45,7 +45,11 @@ class Publisher:
         *,
         people: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.outbox = Outbox(batch_bytes=config.batch_bytes, deadline_s=config.publish_deadline)
+        self.outbox = Outbox(
+            batch_bytes=config.batch_bytes,
+            deadline_s=config.publish_deadline,
+            on_finished=self._count,
+        )
         self.retries = 0
         self.submitted = 0
         self.outcomes = dict.fromkeys(Outcome, 0)
@@ -65,21 +69,17 @@ class Publisher:
         self._drained.set()
 
     def submit(self, operation: Operation) -> None:
-        told, submitted_at = operation.told, time.perf_counter()
-
-        def counted(outcome: Outcome, offset: int) -> None:
-            self.outcomes[outcome] += 1
-            if outcome not in (Outcome.NOT_DELIVERED, Outcome.NOT_CONFIRMED):
-                self.answered_s.observe(time.perf_counter() - submitted_at)
-            told(outcome, offset)
-
-        operation.told = counted
-        operation.submitted_at = asyncio.get_running_loop().time()
+        operation.submitted_at = time.monotonic()
         self.submitted += 1
         self.outbox.submit(operation)
         self._drained.clear()
         self._waiting += 1
         self._cadence.waiting(self._waiting, self._people())
+
+    def _count(self, operation: Operation, outcome: Outcome) -> None:
+        self.outcomes[outcome] += 1
+        if outcome not in (Outcome.NOT_DELIVERED, Outcome.NOT_CONFIRMED):
+            self.answered_s.observe(time.monotonic() - operation.submitted_at)
 
     def serve(self, room: str, epoch: str, restore: list[Operation]) -> None:
         """The room's log is known; see ``Outbox.serve``."""
@@ -119,10 +119,9 @@ class Publisher:
 
     async def expire_forever(self) -> None:
         """Look at the deadlines, as long as the task lives; also while Redis is waited for."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(_EXPIRE_S, self._config.publish_deadline / 4))
-            self.outbox.expire(loop.time())
+            self.outbox.expire(time.monotonic())
             self._look_if_drained()
 
     async def run_once(self) -> bool:
@@ -177,7 +176,7 @@ class Publisher:
             config.refs_kept,
             config.refs_s,
         ]
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         for operation in batch.operations:
             holder = operation.holder
             args += (
