@@ -45,7 +45,7 @@ class Pace:
 
 
 _PUBLISH_PACE = Pace(0.011, 0.024, few=3, enough=20, person_s=0.000_1)
-_FLUSH_PACE = Pace(0.011, 0.011, few=0, enough=40, person_s=0.000_2)
+_LISTEN_PACE = Pace(0.011, 0.020, few=3, enough=20, person_s=0.000_2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,8 @@ class Config:
     tls_timeout_s: float = 10.0
     sendq_stall_s: float = 30.0
     publish_pace: Pace = _PUBLISH_PACE
-    flush_pace: Pace = _FLUSH_PACE
+    listen_pace: Pace = _LISTEN_PACE
+    listen_enough_bytes: int = 8192
     beat_s: float = 1.0
     silent_ticks: int = 3
     # A tick is 0.9 s or a little more.  Ten whole ones lie between that of a gateway's last beat

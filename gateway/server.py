@@ -130,7 +130,6 @@ class Gateway:
         self._own_channel = keys.probes(self.id)
         self._vitals = Vitals(config)
         self._hub = Hub(
-            config.flush_pace,
             most_bytes=config.hub_bytes,
             on_sent=self._vitals.delivered,
             on_full=lambda full: self._subscriber.hold(full),
@@ -169,6 +168,7 @@ class Gateway:
             on_message=self._message,
             on_batch=self._rooms.caught_up,
             on_subscribed=self._subscribed,
+            people=lambda: len(self._host.seats),
         )
         clock = RedisClock()
         self._presence = Presence(

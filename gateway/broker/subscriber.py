@@ -24,18 +24,26 @@ from gateway.ops.logs import get_logger
 
 log = get_logger(__name__)
 
+_LEAST_PAUSE_S = 0.001
+"""The loop's timers are no finer."""
+
 Deliver = Callable[[str, bytes], None]
 """``(channel, payload)`` of one published message."""
 
 
 class _Link(asyncio.Protocol):
-    """One connection to Redis that carries nothing but a subscription."""
+    """One connection to Redis that carries nothing but a subscription.
+
+    After each read it pauses: what comes soon after is read together, and goes out to each
+    member in one write.  A pause ends early when much has come.
+    """
 
     def __init__(self, subscriber: Subscriber) -> None:
         self._subscriber = subscriber
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
         self.lost = asyncio.get_running_loop().create_future()
+        self._pause: asyncio.Handle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -47,7 +55,27 @@ class _Link(asyncio.Protocol):
                 self._subscriber.received(reply)
         except hiredis.ProtocolError as error:
             self.give_up(f"not the Redis protocol: {error}")
-        self._subscriber.caught_up()
+        pause_s = self._subscriber.caught_up()
+        if pause_s >= _LEAST_PAUSE_S and self._transport:
+            if self._pause:
+                self._pause.cancel()
+            else:
+                self._wake_at(self._subscriber.enough_bytes)
+            self._pause = asyncio.get_running_loop().call_later(pause_s, self._end_pause)
+
+    def _end_pause(self) -> None:
+        self._pause = None
+        self._wake_at(1)
+
+    def _wake_at(self, size_bytes: int) -> None:
+        """Be called when so much has come.
+
+        The kernel counts (socket(7), SO_RCVLOWAT), which costs less than to stop reading:
+        for that, ours would have to look.
+        """
+        sock = self._transport and self._transport.get_extra_info("socket")
+        if sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.give_up(str(error) if error else "closed by Redis")
@@ -62,6 +90,9 @@ class _Link(asyncio.Protocol):
             self._transport.write(packed)
 
     def give_up(self, reason: str) -> None:
+        if self._pause:
+            self._pause.cancel()
+            self._pause = None
         if not self.lost.done():
             self.lost.set_result(reason)
         if self._transport:
@@ -72,7 +103,9 @@ class Subscriber:
     """Keeps the wanted channels subscribed, over as many connections as it takes.
 
     ``on_message`` gets every published message; ``on_batch`` is called when
-    all that had arrived has been handed on; ``on_subscribed`` for each
+    all that had arrived has been handed on, and returns how many events that
+    was: after few of them, and with many ``people()``, the next read waits,
+    as the config's pace says; ``on_subscribed`` is called for each
     channel, every time it is (again) confirmed: what was published before may
     have been missed.
     """
@@ -82,18 +115,21 @@ class Subscriber:
         config: Config,
         *,
         on_message: Deliver,
-        on_batch: Callable[[], None],
+        on_batch: Callable[[], int],
         on_subscribed: Callable[[str], None],
+        people: Callable[[], int] = lambda: 0,
     ) -> None:
         self._config = config
         self._on_message = on_message
-        self.caught_up = on_batch
+        self._on_batch = on_batch
         self._on_subscribed = on_subscribed
         self._wanted: dict[bytes, str] = {}
         self._link: _Link | None = None
         self._heard_at = 0.0
         self._first_confirmed: asyncio.Event = asyncio.Event()
         self._held = False
+        self._people = people
+        self.enough_bytes = config.listen_enough_bytes
         self.rebuilt = 0
         self.holds = 0
 
@@ -130,6 +166,11 @@ class Subscriber:
             case hiredis.ReplyError():
                 if self._link:
                     self._link.give_up(str(reply))
+
+    def caught_up(self) -> float:
+        """All that had come was handed on.  Returns how long to wait before the next read."""
+        events = self._on_batch()
+        return self._config.listen_pace.wait_s(events, self._people()) if events else 0.0
 
     def hold(self, hold: bool) -> None:
         """Take nothing for a while: what was taken is to be delivered first.

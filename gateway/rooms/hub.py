@@ -8,11 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 
-from gateway.cadence import Cadence
 from gateway.chat.events import Envelope, SessionId, Told
-from gateway.config import Pace
 from gateway.ops.histogram import EVENTS, Histogram
 from gateway.rooms.fan_out import Encoded, FanOut, Item, Member, Only, Part
 
@@ -22,7 +19,6 @@ _FLUSH_BYTES = 65_536
 
 class _Room:
     __slots__ = (
-        "cadence",
         "fan_out",
         "members",
         "parts",
@@ -30,8 +26,7 @@ class _Room:
         "pending_encoded",
     )
 
-    def __init__(self, cadence: Cadence) -> None:
-        self.cadence = cadence
+    def __init__(self) -> None:
         self.members: dict[SessionId, Member] = {}
         self.pending: list[Item] = []
         self.pending_encoded: Encoded | None = None  # for those who go before the flush
@@ -54,7 +49,6 @@ class Hub:
 
     def __init__(
         self,
-        pace: Pace,
         *,
         most_bytes: int = 2**62,
         on_sent: Callable[[Sequence[Item]], None] = lambda _items: None,
@@ -65,7 +59,6 @@ class Hub:
         ``on_full(True)`` asks that no more be delivered, when over ``most_bytes`` of events
         wait; ``on_full(False)`` that it go on, when half of that does.
         """
-        self._pace = pace
         self._most_bytes = most_bytes
         self._on_sent = on_sent
         self._on_full = on_full
@@ -83,8 +76,7 @@ class Hub:
         """From here on the member gets what is delivered to the room; ``greeting`` first."""
         state = self._rooms.get(room)
         if state is None:
-            cadence = Cadence(self._pace, partial(self._flush_soon, room))
-            state = self._rooms[room] = _Room(cadence)
+            state = self._rooms[room] = _Room()
         if before := state.members.get(member.session_id):
             before.send(self.remove(room, before))
         state.members[member.session_id] = member
@@ -140,12 +132,9 @@ class Hub:
         self._flush_due()
 
     def _schedule(self, room: str, state: _Room) -> None:
-        """Something waits in a room: have it flushed when it is due."""
-        if room in self._due or state.fan_out:
+        """Something waits in a room: have it flushed at the end of the loop's iteration."""
+        if state.fan_out:
             return  # looked at again when that is through
-        state.cadence.waiting(len(state.pending), len(state.members))
-
-    def _flush_soon(self, room: str) -> None:
         self._due[room] = None
         if self._flushing is None:
             self._flushing = asyncio.get_running_loop().call_soon(self._flush_due)
@@ -158,7 +147,6 @@ class Hub:
         for room in due:
             state = self._rooms.get(room)
             if state and not state.fan_out:
-                state.cadence.taken()
                 self._send(room, state)
 
     def _send(self, room: str, state: _Room) -> None:

@@ -143,12 +143,13 @@ class Rooms:
             return
         self._arrived.setdefault(room, []).extend(envelopes)
 
-    def caught_up(self) -> None:
-        """All that had arrived has been handed over: deliver it."""
+    def caught_up(self) -> int:
+        """All that had arrived has been handed over: deliver it.  Returns how many events."""
         arrived, self._arrived = self._arrived, {}
         for room, envelopes in arrived.items():
             if self._serves(room):
                 room.arrived(envelopes)
+        return sum(map(len, arrived.values()))
 
     def subscribed(self, channel: str) -> None:
         """A room's channel is (again) confirmed."""

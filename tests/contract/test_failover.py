@@ -65,7 +65,7 @@ class Presences:
         self.subscriber = Subscriber(
             config,
             on_message=lambda channel, payload: self.presence.probe_came_back(),
-            on_batch=lambda: None,
+            on_batch=lambda: 0,
             on_subscribed=lambda channel: self.presence.subscribed(),
         )
         self.subscriber.subscribe([KEYS.probes("G1")])

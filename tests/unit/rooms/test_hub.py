@@ -5,13 +5,9 @@ import asyncio
 import pytest
 
 from gateway.chat.events import Message, Notice, decode_envelope, encode_event
-from gateway.config import Pace
 from gateway.rooms.hub import Hub
 
 MANY = 2500
-FOR_EVER_S = 3600.0
-ENOUGH = 30
-SLOW = Pace(FOR_EVER_S, FOR_EVER_S, few=0, enough=ENOUGH, person_s=FOR_EVER_S)
 
 
 class Words:
@@ -58,9 +54,7 @@ class Member:
 
 @pytest.fixture
 async def hub():
-    """One that flushes only when told to."""
-    hub = Hub(SLOW)
-    hub.flush()
+    hub = Hub()
     yield hub
     hub.flush()
 
@@ -333,39 +327,15 @@ async def test_who_goes_and_comes_meanwhile_loses_nothing_of_before(hub, crowd):
 # When it is flushed
 
 
-async def test_the_first_event_after_a_quiet_moment_is_flushed_at_once(encoding):
-    """DESIGN 3: the first event after a quiet moment is flushed at once."""
-    hub, alice = Hub(SLOW), Member("s1", encoding)
-    hub.join("lobby", alice, Notice("welcome"))
-    hub.deliver("lobby", said("one"))
-    assert alice.heard == []
-    await turns()
-    assert alice.heard == ["welcome", "one"]
-
-
-async def test_under_load_a_flush_waits_for_its_window(hub, join):
-    """DESIGN 3: under load a flush happens at most every few milliseconds."""
+async def test_all_of_one_turn_of_the_loop_is_one_flush(join, hub):
+    """DESIGN 3: one write per connection and flush, at once."""
     alice = join("s1")
     for number in range(20):
         hub.deliver("lobby", said(f"{number}"))
-        await turns()
     assert alice.writes == []
-    hub.flush()
-    assert len(alice.writes) == 1
-    assert len(alice.heard) == 20
-
-
-async def test_under_load_a_flush_waits_no_longer_than_until_enough_is_there(hub, join):
-    """DESIGN 3: the window adapts; many events in one write save nothing more."""
-    alice = join("s1")
-    for number in range(ENOUGH - 1):
-        hub.deliver("lobby", said(f"{number}"))
-    await turns(2)
-    assert alice.writes == []
-    hub.deliver("lobby", said("enough"))
     await turns()
     assert len(alice.writes) == 1
-    assert len(alice.heard) == ENOUGH
+    assert len(alice.heard) == 20
 
 
 async def test_who_is_gone_meanwhile_is_owed_what_it_had_not_got(hub, crowd):
@@ -441,7 +411,7 @@ async def test_a_flush_of_many_authors_takes_no_square_of_them(hub, join, encodi
 async def test_too_much_at_once_is_held_back_until_half_of_it_is_sent(encoding):
     """Promise 7: bounded."""
     told = []
-    hub = Hub(SLOW, most_bytes=200_000, on_full=told.append)
+    hub = Hub(most_bytes=200_000, on_full=told.append)
     alice = Member("s1", encoding)
     hub.join("lobby", alice, None)
     hub.flush()

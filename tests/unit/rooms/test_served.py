@@ -19,7 +19,7 @@ from gateway.chat.events import (
     decode_envelope,
     encode_event,
 )
-from gateway.config import Config, Pace
+from gateway.config import Config
 from gateway.rooms.hub import Hub
 from gateway.rooms.served import Rooms
 
@@ -132,7 +132,7 @@ class Stage:
     def __init__(self):
         self.log, self.encoding = Log(), Encoding()
         self.submitted, self.served, self.subscriptions = [], [], []
-        self.hub = Hub(Pace(3600.0, 3600.0, few=0, enough=1000, person_s=3600.0))
+        self.hub = Hub()
         self.hub.flush()
         self.told_people = []
         registry = SimpleNamespace(set_people=lambda *told: self.told_people.append(told))
@@ -307,7 +307,7 @@ async def test_who_leaves_hears_all_that_was_said_before(stage):
     (one,) = says("one")
     came = stage.log.append(one, Left("s1", "alice"), *says("two"))
     leave = Leaving(stage, alice)
-    leave.operation.finish(Outcome.CONFIRMED, 3)
+    leave.operation.told(Outcome.CONFIRMED, 3)
     assert not leave.over
     stage.arrive(came)
     stage.hub.flush()
@@ -321,7 +321,7 @@ async def test_a_room_that_nobody_here_is_in_is_served_no_more(stage):
     stage.rooms.report()
     leave = Leaving(stage, alice)
     assert leave.operation.event == Left("s1", "alice")
-    leave.operation.finish(Outcome.CONFIRMED, 2)
+    leave.operation.told(Outcome.CONFIRMED, 2)
     assert stage.subscriptions == [LOBBY]
     stage.arrive(stage.log.append(Left("s1", "alice")))
     assert stage.subscriptions == []
@@ -332,7 +332,7 @@ async def test_leaving_is_over_though_its_event_fell_into_a_hole_for_ever(stage)
     """Promise 6: names end with the session."""
     alice = await stage.enter()
     leave = Leaving(stage, alice)
-    leave.operation.finish(Outcome.CONFIRMED, 2)
+    leave.operation.told(Outcome.CONFIRMED, 2)
     stage.log.epoch, stage.log.lines, stage.log.members = "b", [], {}
     stage.rooms.other_log("lobby")
     await stage.look()
@@ -347,7 +347,7 @@ async def test_who_leaves_before_the_room_is_known_does_not_join_it_then(stage):
     stage.rooms.subscribed(LOBBY)
     await stage.look()
     assert stage.submitted == [leave.operation]
-    leave.operation.finish(Outcome.REFUSED)
+    leave.operation.told(Outcome.REFUSED, 0)
     assert leave.over
     assert stage.subscriptions == []
 
@@ -385,7 +385,7 @@ async def test_those_here_are_there_while_a_new_log_does_not_know_them_yet(stage
     assert stage.rooms.people("lobby") == ["alice"]
     ((_, _, (keep,)),) = stage.served
     stage.log.members = {"s1": Member(keep.holder, "alice"), "s2": Member(keep.holder, "bob")}
-    keep.finish(Outcome.CONFIRMED, 0)
+    keep.told(Outcome.CONFIRMED, 0)
     await stage.look()
     assert stage.rooms.people("lobby") == ["alice", "bob"]
 
@@ -393,7 +393,7 @@ async def test_those_here_are_there_while_a_new_log_does_not_know_them_yet(stage
 async def test_who_has_left_is_not_kept_in_a_new_log(stage):
     """Promise 6: a membership ends with the session."""
     alice = await stage.enter()
-    Leaving(stage, alice).operation.finish(Outcome.CONFIRMED, 2)
+    Leaving(stage, alice).operation.told(Outcome.CONFIRMED, 2)
     stage.log.epoch, stage.log.lines, stage.log.members = "b", [], {}
     stage.rooms.other_log("lobby")
     await stage.look()
@@ -420,7 +420,7 @@ async def test_a_session_that_was_a_member_elsewhere_says_its_new_name_and_where
     stage.rooms.enter("lobby", bob)
     join = stage.submitted[-1]
     join.taken_from = "G2"
-    join.finish(Outcome.CONFIRMED, 0)
+    join.told(Outcome.CONFIRMED, 0)
     assert bob.notes == [("took_over", "G2"), ("joined", 2)]
     assert stage.submitted[-1].event == Renamed("s2", "bob", "bobby")
 
