@@ -200,10 +200,13 @@ class Room:
     def doubted(self) -> None:
         """A publish found another log than the one that is known, and waits for ``serve``."""
         self._doubted = True
-        self._around.look_at(self)
+        if self._subscribed:
+            self._around.look_at(self)
 
     def arrived(self, envelopes: Iterable[Envelope]) -> None:
         """Pub/sub brought something."""
+        if not self._subscribed:
+            return  # of an earlier subscription: the log, read after this one, has it
         self._touched = True
         self._deliver(self.relay.take(envelopes))
         if self.relay.behind:

@@ -64,6 +64,11 @@ class Log:
         asyncio.get_running_loop().call_soon(turn.set_result, None)
         await turn
 
+    @property
+    def is_asked(self):
+        """Whether something was read, or is to be."""
+        return not self._asked.locked()
+
     async def read(self, questions):
         self._asked.release()
         await self._may_read.acquire()
@@ -199,6 +204,32 @@ async def test_who_enters_joins_when_the_room_is_subscribed_and_its_log_known(st
     await stage.look()
     (join,) = stage.submitted
     assert (join.event, join.holder) == (Joined("s1", "alice"), alice.holder)
+    assert [(room, epoch) for room, epoch, _ in stage.served] == [("lobby", "a")]
+
+
+async def test_nobody_is_forgotten_when_something_comes_before_the_confirmation(stage):
+    """DESIGN 3: joining has no race; a channel may still carry what was wanted before."""
+    alice, bob = (Resident(s, name, stage.encoding) for s, name in (("s1", "alice"), ("s2", "bob")))
+    stage.rooms.enter("lobby", alice)
+    stage.arrive(stage.log.append(*says("to who was here before")))
+    for _ in range(5):  # a reading now would come too early
+        await asyncio.sleep(0)
+    assert not stage.log.is_asked
+    stage.rooms.enter("lobby", bob)
+    stage.rooms.subscribed(LOBBY)
+    await stage.look()
+    assert [join.event for join in stage.submitted] == [Joined("s1", "alice"), Joined("s2", "bob")]
+
+
+async def test_a_log_that_is_doubted_before_the_confirmation_is_read_after_it(stage):
+    """DESIGN 3: subscribe and wait for the confirmation; then the log."""
+    stage.rooms.enter("lobby", Resident("s1", "alice", stage.encoding))
+    stage.rooms.other_log("lobby")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not stage.log.is_asked
+    stage.rooms.subscribed(LOBBY)
+    await stage.look()
     assert [(room, epoch) for room, epoch, _ in stage.served] == [("lobby", "a")]
 
 
