@@ -44,7 +44,7 @@ class Pace:
         return min(window_s, people * self.person_s)
 
 
-_PUBLISH_PACE = Pace(0.011, 0.024, few=3, enough=20, person_s=0.000_1)
+_PUBLISH_PACE = Pace(0.011, 0.024, few=3, enough=40, person_s=0.000_2)
 _LISTEN_PACE = Pace(0.011, 0.020, few=3, enough=20, person_s=0.000_2)
 
 

@@ -239,6 +239,9 @@ class Outbox:
         """Redis applied the batch; ``results`` as in ``scripts/publish.lua``."""
         self._done(batch)
         for operation, result in zip(batch.operations, results, strict=True):
+            if result.isdigit() and result != b"0":
+                self._finish(operation, Outcome.CONFIRMED, int(result))
+                continue
             match result[:1], result[1:]:
                 case b"=", offset:
                     self._finish(operation, Outcome.REPEATED, int(offset))
@@ -250,7 +253,7 @@ class Outbox:
                 case b"0", _:
                     self._finish(operation, Outcome.REFUSED)
                 case _:
-                    self._finish(operation, Outcome.CONFIRMED, max(int(result), 0))
+                    self._finish(operation, Outcome.CONFIRMED)
 
     def failed(self, batch: Batch) -> None:
         """Redis answered with an error, or never got it: nothing was applied.  To be sent again."""

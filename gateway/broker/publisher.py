@@ -162,9 +162,9 @@ class Publisher:
             log.warning("publish refused", room=room, error=str(error))
 
     def _call(self, batch: Batch) -> Call:
-        config = self._config
+        config, keys = self._config, self._keys
         args: list[str | bytes | int] = [
-            self._keys.channel(batch.room),
+            keys.channel(batch.room),
             self._gateway,
             batch.number,
             batch.epoch,
@@ -172,7 +172,7 @@ class Publisher:
             config.history_length,
             config.retention_s,
             config.batch_memory_s,
-            self._keys.refs(batch.room),
+            keys.refs(batch.room),
             config.refs_kept,
             config.refs_s,
         ]
@@ -189,5 +189,4 @@ class Publisher:
                 max(0, int((now - operation.submitted_at) * 1000)),
                 operation.body,
             )
-        keys = (*self._keys.room(batch.room), self._keys.batch(batch.room, self._gateway))
-        return Call(PUBLISH, keys, args)
+        return Call(PUBLISH, (*keys.room(batch.room), keys.batch(batch.room, self._gateway)), args)

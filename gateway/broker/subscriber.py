@@ -49,6 +49,7 @@ class _Link(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        self._subscriber.heard()
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
@@ -150,9 +151,12 @@ class Subscriber:
         if self._wanted.pop(channel.encode(), None) and self._link:
             self._link.send("UNSUBSCRIBE", channel)
 
+    def heard(self) -> None:
+        """Something came: the connection lives."""
+        self._heard_at = asyncio.get_running_loop().time()
+
     def received(self, reply: Any) -> None:
         """Take one reply of the server."""
-        self._heard_at = asyncio.get_running_loop().time()
         match reply:
             case [b"message", channel, payload]:
                 wanted = self._wanted.get(channel)

@@ -97,8 +97,6 @@ class Envelope(msgspec.Struct, frozen=True):
     epoch: str
     at_ms: int
     gateway: GatewayId
-    batch: int
-    index: int
     event: RoomEvent | None
     raw: bytes
 
@@ -211,7 +209,7 @@ def decode_envelope(raw: bytes) -> Envelope:
 
     Raises ``ValueError`` if it is no such line.
     """
-    offset, epoch, at_ms, gateway, batch, index, body = raw.split(b" ", 6)
+    offset, epoch, at_ms, gateway, _batch, _index, body = raw.split(b" ", 6)
     try:
         event = decode_event(body)
     except msgspec.DecodeError:
@@ -221,8 +219,6 @@ def decode_envelope(raw: bytes) -> Envelope:
         epoch.decode(),
         int(at_ms),
         GatewayId(gateway.decode()),
-        int(batch),
-        int(index),
         event,
         raw,
     )

@@ -106,7 +106,7 @@ class Session:
 
     @property
     def listening(self) -> bool:
-        return self.state is State.NAMING or self.state is State.MEMBER
+        return self.state is State.MEMBER or self.state is State.NAMING
 
     @property
     def present(self) -> bool:

@@ -47,6 +47,11 @@ class Front(Protocol):
         """After how much silence ``silence()`` is to be called; None: never."""
         ...
 
+    @property
+    def pending(self) -> bool:
+        """Whether bytes are here that may hold a command."""
+        ...
+
     def feed(self, data: bytes) -> None:
         """Take bytes as they came.  Never fails; what is wrong with them comes from ``next``."""
         ...

@@ -160,6 +160,10 @@ class JsonFront:
     def encoding(self) -> JsonEncoding:
         return JSON
 
+    @property
+    def pending(self) -> bool:
+        return len(self._lines) > 0
+
     def feed(self, data: bytes) -> None:
         self._lines.feed(data)
 

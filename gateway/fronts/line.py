@@ -159,6 +159,10 @@ class LineFront:
             return _UNENDED_LINE_S
         return None
 
+    @property
+    def pending(self) -> bool:
+        return len(self._lines) > 0
+
     def feed(self, data: bytes) -> None:
         text = self._telnet.feed(data)
         if not text:

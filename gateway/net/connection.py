@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import fcntl
 import math
 import socket
@@ -41,17 +40,20 @@ class Door(Protocol):
         """It is over.  Called once, before its receiver hears of it."""
 
 
-class Hold(enum.IntFlag):
-    """Why a socket is not read at the moment.  It is read when there is no reason left."""
+class Hold:
+    """Why a socket is not read at the moment.  It is read when there is no reason left.
+
+    Bits of an int: an ``IntFlag`` costs as much as parsing a line.
+    """
 
     NONE = 0
-    RATE = enum.auto()
+    RATE = 1
     """The client sent faster than its rate."""
-    BUSY = enum.auto()
+    BUSY = 2
     """What the client asked for is not done yet."""
-    OUTBOX = enum.auto()
+    OUTBOX = 4
     """What it said waits for Redis."""
-    PIECES = enum.auto()
+    PIECES = 8
     """What was read is handed on bit by bit (TLS)."""
 
 
@@ -215,20 +217,20 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.get_write_buffer_size() > self._sendq_bytes:
             self.abort(CloseReason.SENDQ_FULL)
 
-    def hold(self, why: Hold) -> None:
+    def hold(self, why: int) -> None:
         """Stop reading the socket, until every reason to is released."""
         if not self._held and self._transport and self._reads:
             self._transport.pause_reading()
         self._held |= why
 
-    def release(self, why: Hold) -> None:
+    def release(self, why: int) -> None:
         if not self._held:
             return
         self._held &= ~why
         if not self._held and self._transport and self._reads:
             self._transport.resume_reading()
 
-    def held(self, why: Hold) -> bool:
+    def held(self, why: int) -> bool:
         return bool(self._held & why)
 
     @property

@@ -73,7 +73,7 @@ class SecureConnection(Connection):
             super().release(Hold.PIECES)
             self._tell_of_the_end()
 
-    def release(self, why: Hold) -> None:
+    def release(self, why: int) -> None:
         super().release(why)
         if self._kept:
             self._hand_on_later()

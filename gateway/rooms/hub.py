@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.chat.events import Envelope, SessionId, Told
 from gateway.ops.histogram import EVENTS, Histogram
@@ -23,12 +23,14 @@ class _Room:
         "members",
         "parts",
         "pending",
+        "pending_bytes",
         "pending_encoded",
     )
 
     def __init__(self) -> None:
         self.members: dict[SessionId, Member] = {}
         self.pending: list[Item] = []
+        self.pending_bytes = 0
         self.pending_encoded: Encoded | None = None  # for those who go before the flush
         self.parts: dict[SessionId, Part] = {}
         self.fan_out: FanOut | None = None  # while it is under way
@@ -109,7 +111,7 @@ class Hub:
         self.deliver(room, [Only(member.session_id, member.encoding.encode(item, room))])
         return True
 
-    def deliver(self, room: str, items: Iterable[Item]) -> None:
+    def deliver(self, room: str, items: Sequence[Item]) -> None:
         """Queue ``items`` for every member of ``room``.
 
         Never blocks and keeps the room's order.  Who caused an event gets what
@@ -117,10 +119,11 @@ class Hub:
         """
         state = self._rooms.get(room)
         if state is not None:
-            before = len(state.pending)
+            size_bytes = sum(map(_size, items))
             state.pending.extend(items)
             state.pending_encoded = None
-            self.pending_bytes += sum(map(_size, state.pending[before:]))
+            state.pending_bytes += size_bytes
+            self.pending_bytes += size_bytes
             if self.pending_bytes > self._most_bytes and not self._full:
                 self._full = True
                 self._on_full(True)
@@ -192,15 +195,18 @@ class Hub:
         A long backlog goes out over several flushes: who reads is not to be cut
         off because Redis, or this gateway, was away for a while.
         """
-        cut, size = 0, 0
-        for item in state.pending:
-            if size >= _FLUSH_BYTES:
-                break
-            size += _size(item)
-            cut += 1
+        cut, size = len(state.pending), state.pending_bytes
+        if size > _FLUSH_BYTES:
+            cut, size = 0, 0
+            while size < _FLUSH_BYTES:
+                size += _size(state.pending[cut])
+                cut += 1
         self.pending_bytes -= size
+        state.pending_bytes -= size
         items, state.pending = state.pending[:cut], state.pending[cut:]
         state.pending_encoded = None
+        if not state.parts:
+            return items, {}
         now, later = {}, {}
         for session_id, part in state.parts.items():
             if state.pending and part.start >= cut:

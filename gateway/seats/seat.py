@@ -352,6 +352,9 @@ class Seat:
         while not self.leaving:
             if not session.listening:
                 return
+            if not self._front.pending:
+                self._handled_all()
+                return
             if self.outstanding >= self._most_outstanding:
                 connection.hold(Hold.OUTBOX)  # until ``confirmed``
                 return
@@ -367,12 +370,16 @@ class Seat:
                 return
             command = self._front.next()
             if command is None:
-                connection.release(Hold.BUSY | Hold.OUTBOX)
-                if self._hung_up:
-                    self.end(CloseReason.HUNG_UP)
+                self._handled_all()
                 return
             self._tokens -= 1
             session.handle(command)
+
+    def _handled_all(self) -> None:
+        """Nothing is left of what came but the beginning of a line."""
+        self.connection.release(Hold.BUSY | Hold.OUTBOX)
+        if self._hung_up:
+            self.end(CloseReason.HUNG_UP)
 
     @property
     def _most_outstanding(self) -> int:
@@ -387,14 +394,15 @@ class Seat:
         """
         config = self._host.config
         now = asyncio.get_running_loop().time()
-        passed = (now - self._tokens_at) * config.rate
-        self._tokens_at = now
-        self._tokens = min(self._tokens + passed, config.burst)
-        self._bytes = min(
-            self._bytes + passed * config.max_line, float(config.burst * config.max_line)
-        )
-        missing = max(1 - self._tokens, -self._bytes / config.max_line)
-        return missing / config.rate if missing > 0 else 0.0
+        if now > self._tokens_at:
+            passed = (now - self._tokens_at) * config.rate
+            self._tokens_at = now
+            self._tokens = min(self._tokens + passed, config.burst)
+            most_bytes = float(config.burst * config.max_line)
+            self._bytes = min(self._bytes + passed * config.max_line, most_bytes)
+        if self._tokens >= 1 and self._bytes >= 0:
+            return 0.0
+        return max(1 - self._tokens, -self._bytes / config.max_line) / config.rate
 
     def _rate_again(self) -> None:
         self.connection.release(Hold.RATE)

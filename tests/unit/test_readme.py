@@ -119,7 +119,7 @@ def test_the_transcript_has_the_texts_of_the_line_front(readme):
 
 
 def as_published(event: RoomEvent, at_ms: int = 0) -> Envelope:
-    return Envelope(1, "epoch", at_ms, GatewayId("g"), 1, 0, event, b"")
+    return Envelope(1, "epoch", at_ms, GatewayId("g"), event, b"")
 
 
 if __name__ == "__main__":

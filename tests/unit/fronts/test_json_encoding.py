@@ -30,7 +30,7 @@ def told(item: ev.Envelope | Any, *, own: bool = False) -> list[dict[str, Any]]:
 
 
 def envelope(event: ev.RoomEvent | None) -> ev.Envelope:
-    return ev.Envelope(42, "e1", AT_MS, ev.GatewayId("g"), 1, 0, event, b"")
+    return ev.Envelope(42, "e1", AT_MS, ev.GatewayId("g"), event, b"")
 
 
 PLACE = {"room": "lobby", "offset": 42, "epoch": "e1", "at": AT}

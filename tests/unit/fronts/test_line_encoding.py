@@ -38,7 +38,7 @@ HI, WAVES = ev.Message(ALICE, "alice", "hi"), ev.Action(ALICE, "alice", "waves")
 )
 def test_a_room_reads_what_the_contract_says(event, others, own):
     """The line front's table: what others in the room see, and what oneself."""
-    envelope = ev.Envelope(1, "e", AT_MS, ev.GatewayId("g"), 1, 0, event, b"")
+    envelope = ev.Envelope(1, "e", AT_MS, ev.GatewayId("g"), event, b"")
     for encoding, end in [(LF, "\n"), (CRLF, "\r\n")]:
         assert encoding.encode(envelope).decode() == others.replace("\n", end)
         assert encoding.encode_own(envelope).decode() == own.replace("\n", end)
@@ -72,7 +72,7 @@ def test_one_person_reads_what_the_contract_says(told, text):
 
 
 def said_at(at_ms, event):
-    return ev.Said("lobby", ev.Envelope(1, "e", at_ms, ev.GatewayId("g"), 1, 0, event, b""))
+    return ev.Said("lobby", ev.Envelope(1, "e", at_ms, ev.GatewayId("g"), event, b""))
 
 
 HISTORY = ["* last 2 lines:", "* 23:59 alice: hi", "* 00:00 ** alice waves"]
