@@ -320,7 +320,9 @@ class Outbox:
             return
         operation.finished = True
         self._on_finished(operation, outcome)
-        operation.told(outcome, offset)
+        # Who is told may hold the operation: no circle is left for the garbage collector.
+        told, operation.told = operation.told, whatever
+        told(outcome, offset)
 
     def _queue(self, room: str) -> _Queue:
         queue = self._queues.get(room)

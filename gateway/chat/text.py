@@ -140,7 +140,8 @@ def fold_name(name: str) -> str:
 
     Canonical caseless matching (Unicode 3.13, D145), with its result in NFC.
     """
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+    return name if folded == name else folded  # one string, not two that are the same
 
 
 def _why_refused(name: str) -> str:

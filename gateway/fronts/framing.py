@@ -19,7 +19,8 @@ class LineBuffer:
     def __init__(self, max_line_bytes: int) -> None:
         self._max_line_bytes = max_line_bytes
         # What came and was not asked for.  Its first _scanned bytes hold no line end.
-        self._bytes = bytearray()
+        # Most people's is empty most of the time, and costs them nothing then.
+        self._bytes: bytearray | bytes = b""
         self._scanned = 0
         # Whether the line that the buffer starts with is too long, as its sender was told.
         self._dropping = False
@@ -37,7 +38,10 @@ class LineBuffer:
 
     def feed(self, data: bytes) -> None:
         before = len(self._bytes)
-        self._bytes += data
+        if before:
+            self._bytes += data
+        else:
+            self._bytes = bytearray(data)
         if not self.crlf and self._bytes.find(b"\r\n", max(before - 1, 0)) >= 0:
             self.crlf = True
 
@@ -52,11 +56,15 @@ class LineBuffer:
         Raises ``LineTooLong`` in the place of a line that is.
         """
         buffer = self._bytes
+        if not isinstance(buffer, bytearray):
+            return None
         while (end := buffer.find(b"\n", self._scanned)) >= 0:
             line = buffer[:end]
             # Moves the buffer's start, not its bytes: many lines in one read stay cheap.
             del buffer[: end + 1]
             self._scanned = 0
+            if not buffer:
+                self._bytes = b""
             if self._dropping:
                 self._dropping = False
                 continue

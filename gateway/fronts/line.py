@@ -147,7 +147,7 @@ class LineFront:
         self.encoding = LF
         """``LF`` until the client sends a CRLF, ``CRLF`` from then on."""
         self._max_line_bytes = max_line_bytes
-        self._telnet = TelnetFilter()
+        self._telnet: TelnetFilter | None = None  # from the first byte on that looks like it
         self._lines = LineBuffer(max_line_bytes)
         self._ends = _Ends.UNKNOWN if detect_unended else _Ends.SENT
 
@@ -164,7 +164,10 @@ class LineFront:
         return len(self._lines) > 0
 
     def feed(self, data: bytes) -> None:
-        text = self._telnet.feed(data)
+        text = data
+        if self._telnet or TelnetFilter.cares_for(data):
+            self._telnet = self._telnet or TelnetFilter()
+            text = self._telnet.feed(data)
         if not text:
             return
         self._lines.feed(text)

@@ -38,6 +38,11 @@ class TelnetFilter:
         self._verb = 0  # what of a command stands before its option
         self._after_cr = False
 
+    @staticmethod
+    def cares_for(data: bytes) -> bool:
+        """Whether a new filter would change ``data``, or remember anything of it."""
+        return _IAC in data or 0 in data or data.endswith(b"\r")
+
     def feed(self, data: bytes) -> bytes:
         """The text in ``data``: commands taken out, IAC IAC as one byte 255, CR NUL as CR LF.
 

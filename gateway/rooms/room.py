@@ -319,8 +319,10 @@ class Room:
                     out.append(item)
                 case Joined(session, name):
                     joiner = self._joining.get(session)
-                    # Of those who are here, the strings that are here already.
-                    self.people[joiner.session_id if joiner else session] = name
+                    if joiner:  # the strings that are here already
+                        session = joiner.session_id
+                        name = joiner.name if joiner.name == name else name
+                    self.people[session] = name
                     self._tell_presence(item, out)
                     if joiner:
                         self._pass_on(out)
