@@ -12,6 +12,7 @@ import math
 import socket
 import sys
 import termios
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from gateway.chat.reasons import CloseReason
@@ -38,6 +39,9 @@ class Door(Protocol):
 
     def over(self, connection: Connection) -> None:
         """It is over.  Called once, before its receiver hears of it."""
+
+    def soon(self, then: Callable[[], None]) -> None:
+        """Call ``then`` in one of the loop's next turns, in the order of asking."""
 
 
 class Hold:
@@ -168,9 +172,20 @@ class Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         if self.reason is None and not self._ended:
             self._ended = True
-            self.receiver.hung_up()
+            self._soon(self._hung_up)
         # Who hung up may still read, until the receiver closes.
         return self.reason is None
+
+    def _soon(self, then: Callable[[], None]) -> None:
+        """For what ends: a crowd that goes at once is seen out by and by, for others' sake."""
+        if self._door:
+            self._door.soon(then)
+        else:
+            then()
+
+    def _hung_up(self) -> None:
+        if self.reason is None:
+            self.receiver.hung_up()
 
     def pause_writing(self) -> None:
         if self.stalled_since is None:
@@ -183,7 +198,7 @@ class Connection(asyncio.BufferedProtocol):
         self._lost()
         if self.reason is None:
             self.reason = CloseReason.HUNG_UP
-        self._over()
+        self._soon(self._over)
 
     def _lost(self) -> None:
         if self._close_timer:

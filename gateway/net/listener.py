@@ -13,6 +13,7 @@ import contextlib
 import errno
 import resource
 import socket
+from collections import deque
 from collections.abc import Callable
 
 from gateway.chat.reasons import Refusal
@@ -29,6 +30,8 @@ _BACKLOG = 4096
 _FULL_READ_BYTES = 4096
 _ACCEPTS = 64
 """Connections accepted in one iteration of the loop."""
+_ENDINGS = 64
+"""Connections whose end is dealt with in one iteration of the loop."""
 _REST_S = 0.25
 _FULL = b"* this gateway is full, please try again later\n"
 _RESERVED_DESCRIPTORS = 64
@@ -103,6 +106,7 @@ class Listener:
         self._listening: socket.socket | None = None
         self._resting: asyncio.TimerHandle | None = None
         self._starting: set[asyncio.Task[None]] = set()
+        self._endings: deque[Callable[[], None]] = deque()  # two of each connection at most
         self._refusal_logged_at = dict.fromkeys(Refusal, float("-inf"))
         if self.limit < config.max_connections:
             log.warning("file limit lowers max-connections", connections=self.limit)
@@ -239,6 +243,19 @@ class Listener:
         self._connections -= 1
         self.ended_received_bytes += connection.received_bytes
         self.ended_sent_bytes += connection.sent_bytes
+
+    def soon(self, then: Callable[[], None]) -> None:
+        self._endings.append(then)
+        if len(self._endings) == 1:
+            asyncio.get_running_loop().call_soon(self._see_out)
+
+    def _see_out(self) -> None:
+        try:
+            for _ in range(min(_ENDINGS, len(self._endings))):
+                self._endings.popleft()()
+        finally:
+            if self._endings:
+                asyncio.get_running_loop().call_soon(self._see_out)
 
     def _accept(self) -> None:
         assert self._listening is not None

@@ -99,7 +99,7 @@ class SecureConnection(Connection):
         """Once, when the peer is done and all that came is handed on."""
         if self._done and not self._kept and self.reason is None and not self._ended:
             self._ended = True
-            self.receiver.hung_up()
+            self._soon(self._hung_up)
 
     def _finish(self, transport: asyncio.Transport) -> None:
         # Flushes and shuts down by itself, and throws away what comes.

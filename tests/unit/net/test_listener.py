@@ -107,6 +107,47 @@ async def test_without_the_flag_no_header_is_guessed(door):
     assert guest.connection.peer == address_of(client)
 
 
+async def test_a_crowd_that_goes_at_once_is_seen_out_by_and_by(door):
+    """Promise 5: each end is work; whoever stays is heard in between."""
+    here, loop = door(), asyncio.get_running_loop()
+    gone, turns = [], []
+    for number in range(1000):
+        here.listener.soon(lambda number=number: gone.append(number))
+    while len(gone) < 1000:
+        turn = loop.create_future()
+        loop.call_soon(turn.set_result, None)
+        await turn
+        turns.append(len(gone))
+    assert gone == list(range(1000))
+    assert len(turns) >= 10
+
+
+async def test_an_end_that_fails_keeps_no_other_from_being_seen(door):
+    here, gone = door(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    here.listener.soon(lambda: 1 // 0)
+    here.listener.soon(lambda: gone.append("second"))
+    await here.until(lambda: gone, "seen out")
+
+
+async def test_who_hangs_up_is_seen_out_through_the_door(door, monkeypatch):
+    """Connection: the order of its end is kept, however many end at once."""
+    here = door()
+    client = door.client(here)
+    assert await heard(client) == b"hello\n"
+    (guest,) = here.guests
+    kept = []
+    monkeypatch.setattr(here.listener, "soon", kept.append)
+    client.close()
+    await here.until(lambda: kept, "told")
+    assert (guest.hung, guest.reason) == (False, None)
+    monkeypatch.undo()
+    for end in kept:
+        end()
+    await here.until(lambda: guest.reason, "closed")
+    assert guest.hung
+
+
 async def test_a_trusted_proxy_says_who_it_speaks_for(door):
     here = door(proxy_protocol=True)
     client = door.client(here)
