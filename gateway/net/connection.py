@@ -13,6 +13,7 @@ import socket
 import sys
 import termios
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, cast
 
 from gateway.chat.reasons import CloseReason
@@ -198,7 +199,7 @@ class Connection(asyncio.BufferedProtocol):
         self._lost()
         if self.reason is None:
             self.reason = CloseReason.HUNG_UP
-        self._soon(self._over)
+        self._over()
 
     def _lost(self) -> None:
         if self._close_timer:
@@ -209,7 +210,7 @@ class Connection(asyncio.BufferedProtocol):
         assert self.reason is not None
         if self._door:
             self._door.over(self)
-        self.receiver.closed(self.reason)
+        self._soon(partial(self.receiver.closed, self.reason))
 
     # Called by its owner.
 

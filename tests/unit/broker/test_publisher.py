@@ -10,19 +10,28 @@ from gateway.broker.keys import Keys
 from gateway.broker.outbox import Holder, Operation, Outcome
 from gateway.broker.publisher import Publisher
 from gateway.chat.events import Joined, Message
-from gateway.config import Config
+from gateway.config import Config, Pace
+
+FOR_EVER_S = 3600.0
+ENOUGH = 20
 
 
 class Stage:
     """A publisher at work, and a Redis that answers as the test says."""
 
-    def __init__(self):
-        config = Config(publish_deadline=0.1)
-        self.publisher = Publisher(None, Keys("test"), config, "G1", lambda room: None)
+    def __init__(self, deadline_s):
+        pace = Pace(FOR_EVER_S, FOR_EVER_S, few=0, enough=ENOUGH, person_s=1.0)
+        config = Config(publish_deadline=deadline_s, publish_pace=pace)
+        self.people = 0
+        self.publisher = Publisher(
+            None, Keys("test"), config, "G1", lambda room: None, people=lambda: self.people
+        )
+        self.calls = []
         self.told = asyncio.Queue()
         self.asked = asyncio.Event()
 
     async def call(self, client, calls):
+        self.calls.append(len(calls))
         self.asked.set()
         return await self.answer()
 
@@ -41,8 +50,9 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(monkeypatch):
-    stage = Stage()
+async def stage(monkeypatch, request):
+    """With the deadline that the test asks for, or a short one."""
+    stage = Stage(getattr(request, "param", 0.1))
     monkeypatch.setattr("gateway.broker.publisher.call", stage.call)
     services = (stage.publisher.run_forever(), stage.publisher.expire_forever())
     tasks = [asyncio.create_task(service) for service in services]
@@ -83,3 +93,26 @@ async def test_what_is_restored_is_left_to_send(stage):
     await stage.asked.wait()
     assert not drained.done()
     drained.cancel()
+
+
+@pytest.mark.parametrize("stage", [FOR_EVER_S], indirect=True)
+async def test_what_comes_soon_after_a_call_shares_the_next_one(stage):
+    """DESIGN 3: the first event at once; under load one call carries all that waits."""
+    applied = []
+
+    async def answer():
+        applied.append(len(stage.publisher.outbox))
+        return [b" ".join([b"1"] * len(stage.publisher.outbox))]
+
+    stage.answer, stage.people = answer, 1_000_000
+    stage.say("first")
+    assert await stage.told.get() == ("first", Outcome.CONFIRMED)
+    for number in range(ENOUGH - 1):
+        stage.say(f"{number}")
+    await asyncio.sleep(0.02)  # in which they would be sent, if they did not wait
+    assert stage.told.empty()
+    stage.say("enough")
+    for _ in range(ENOUGH):
+        assert (await stage.told.get())[1] is Outcome.CONFIRMED
+    assert applied == [1, ENOUGH]
+    assert stage.calls == [1, 1]

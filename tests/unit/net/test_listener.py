@@ -119,7 +119,7 @@ async def test_a_crowd_that_goes_at_once_is_seen_out_by_and_by(door):
         await turn
         turns.append(len(gone))
     assert gone == list(range(1000))
-    assert len(turns) >= 10
+    assert len(turns) > 5
 
 
 async def test_an_end_that_fails_keeps_no_other_from_being_seen(door):
