@@ -142,6 +142,7 @@ class Gateway:
             config,
             self.id,
             on_forgone=lambda ghost: self._reaper.end(ghost),
+            people=lambda: len(self._host.seats),
         )
         self._inquiries = Inquiries(reader)
         self._rooms = Rooms(

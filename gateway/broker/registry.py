@@ -18,6 +18,7 @@ from gateway.broker.backoff import Backoff
 from gateway.broker.calls import BURY, REGISTRY, Call, NotSent, Unreachable, call
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Holder
+from gateway.cadence import Cadence
 from gateway.chat.events import GatewayId, SessionId
 from gateway.config import Config
 from gateway.ops.logs import get_logger
@@ -111,7 +112,8 @@ class Registry:
     Questions are asked once, and answered with None if Redis can't be asked.
     ``on_forgone`` gets a session that came here when nobody wanted it any more: its
     name is being released, and its membership, which may still be another gateway's,
-    is to be ended.
+    is to be ended.  For more ``people()`` a request waits longer for others, as the
+    config's pace says.
     """
 
     def __init__(
@@ -121,6 +123,8 @@ class Registry:
         config: Config,
         gateway: GatewayId,
         on_forgone: Callable[[Ghost], None],
+        *,
+        people: Callable[[], int] = lambda: 0,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -132,7 +136,9 @@ class Registry:
         self._claims: dict[SessionId, list[_Request]] = {}  # those not answered, by session
         self._number = 0  # of the last call
         self._refused = False
+        self._people = people
         self._wake = asyncio.Event()
+        self._cadence = Cadence(config.publish_pace, self._wake.set)
         self._drained = asyncio.Event()
         self._drained.set()
 
@@ -201,7 +207,7 @@ class Registry:
         if request.verb == "claim":
             self._claims.setdefault(request.holder.session, []).append(request)
         self._drained.clear()
-        self._wake.set()
+        self._cadence.waiting(len(self._waiting), self._people())
 
     async def run_forever(self) -> None:
         """Ask what waits, as long as the task lives."""
@@ -209,12 +215,16 @@ class Registry:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
-                if await self.run_once():
-                    backoff.reset()
-                else:
-                    await asyncio.sleep(backoff.next_s())
-            self._drained.set()
+            self._cadence.taken()
+            if await self.run_once():
+                backoff.reset()
+            else:
+                await asyncio.sleep(backoff.next_s())
+                self._wake.set()
+            if self._waiting:
+                self._cadence.waiting(len(self._waiting), self._people())
+            else:
+                self._drained.set()
 
     async def run_once(self) -> bool:
         """One call.  False if some of it waits for Redis or for the gateway's lease."""

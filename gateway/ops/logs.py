@@ -89,6 +89,9 @@ def setup(format: str, level: int = logging.INFO) -> None:
 
     ``level`` holds for the gateway; libraries are heard from WARNING on.
     """
+    # What no line shows is not looked for (Python's logging HOWTO, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     handler = _Stderr(sys.stderr)
     handler.setFormatter(_Json() if format == "json" else _Text())
     root = logging.getLogger()
