@@ -45,7 +45,7 @@ class Pace:
 
 
 _PUBLISH_PACE = Pace(0.011, 0.024, few=3, enough=40, person_s=0.000_2)
-_LISTEN_PACE = Pace(0.011, 0.020, few=3, enough=20, person_s=0.000_2)
+_LISTEN_PACE = Pace(0.020, 0.020, few=0, enough=40, person_s=0.000_2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

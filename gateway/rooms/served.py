@@ -144,12 +144,16 @@ class Rooms:
         self._arrived.setdefault(room, []).extend(envelopes)
 
     def caught_up(self) -> int:
-        """All that had arrived has been handed over: deliver it.  Returns how many events."""
+        """All that had arrived has been handed over: deliver it.
+
+        Returns how many events others published, with what comes next of theirs these
+        could have waited for; those of this gateway have waited for each other already.
+        """
         arrived, self._arrived = self._arrived, {}
         for room, envelopes in arrived.items():
             if self._serves(room):
                 room.arrived(envelopes)
-        return sum(map(len, arrived.values()))
+        return sum(e.gateway != self._gateway for some in arrived.values() for e in some)
 
     def subscribed(self, channel: str) -> None:
         """A room's channel is (again) confirmed."""

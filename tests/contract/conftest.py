@@ -210,6 +210,7 @@ class Scripts:
             b"set": self.client.smembers,
             b"zset": lambda key: self.client.zrange(key, 0, -1, withscores=True),
             b"string": self.client.get,
+            b"list": lambda key: self.client.lrange(key, 0, -1),
         }
         keys = sorted(await self.client.keys())
         return {key.decode(): await read[await self.client.type(key)](key) for key in keys}

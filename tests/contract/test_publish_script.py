@@ -236,7 +236,7 @@ async def test_nothing_is_written_if_a_key_is_of_another_type(redis, channel, al
     keys = dict(zip(ROOM_KEYS, redis.keys.room("lobby"), strict=True))
     keys["batch"] = redis.keys.batch("lobby", "G1")
     await redis.client.delete(keys[broken])
-    await redis.client.set(keys[broken], "something else")
+    await redis.client.lpush(keys[broken], "something else")
     before = await redis.everything()
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         await redis.publish(bob.joins(), alice.says(), alice.renames("al"), alice.leaves())

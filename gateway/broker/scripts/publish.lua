@@ -4,7 +4,7 @@
 --       2 log    stream OFFSET-0: line
 --       3 said   stream OFFSET-0: line, of what people said only (the history)
 --       4 members  hash: session -> "GATEWAY GENERATION NAME"
---       5 batch  hash of this gateway in this room: number, reply (its last batch)
+--       5 batch  "NUMBER REPLY" of this gateway's last batch in this room
 -- ARGV  1 channel  2 gateway  3 batch number  4 epoch it is meant for ('': any)
 --       5 log length  6 history length  7 retention s  8 batch memory s
 --       9 refs prefix: with a session behind it, the key of a stream REF-0: offset
@@ -30,9 +30,13 @@
 local meta, log, said, members, record = unpack(KEYS)
 local gateway, number = ARGV[2], ARGV[3]
 
-local last = redis.call('HMGET', record, 'number', 'reply')
-if last[1] == number then return last[2] end
-if last[1] and tonumber(last[1]) > tonumber(number) then
+local last = redis.call('GET', record)
+if last then
+  local last_number, reply = string.match(last, '^(%d+) (.*)$')
+  if last_number == number then return reply end
+  if tonumber(last_number) < tonumber(number) then last = nil end
+end
+if last then
   -- It was stuck on a dead connection, and answered on another one long ago.
   return redis.error_reply('STALE a later batch came before this one')
 end
@@ -51,17 +55,17 @@ end
 local epoch, offset = room[1], tonumber(room[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local by = gateway .. ' ' .. number .. ' '
 local lines, results = {}, {}
 
 local function append(index, body, age, spoken)
   offset = offset + 1
   -- An event bears the time at which it was accepted, by this clock.
   local at = string.format('%.0f', now - age)
-  local line = table.concat({offset, epoch, at, gateway, number, index, body}, ' ')
-  redis.call('XADD', log, 'MAXLEN', '~', ARGV[5], offset .. '-0', 'e', line)
-  if spoken then
-    redis.call('XADD', said, 'MAXLEN', '~', ARGV[6], offset .. '-0', 'e', line)
-  end
+  local id = offset .. '-0'
+  local line = offset .. ' ' .. epoch .. ' ' .. at .. ' ' .. by .. index .. ' ' .. body
+  redis.call('XADD', log, 'MAXLEN', '~', ARGV[5], id, 'e', line)
+  if spoken then redis.call('XADD', said, 'MAXLEN', '~', ARGV[6], id, 'e', line) end
   lines[#lines + 1] = line
 end
 
@@ -77,34 +81,61 @@ local function said_before(refs, ref)
   return not grew and '?' or nil
 end
 
+local function remember(refs, ref)
+  redis.call('XADD', refs, 'MAXLEN', ARGV[10], ref .. '-0', 'o', offset)
+  redis.call('EXPIRE', refs, ARGV[11])
+end
+
+-- Who says several things in one batch is looked up once.
+local known = {}
+
+local function membership_of(session)
+  if known[session] == nil then
+    known[session] = redis.call('HGET', members, session)
+  end
+  return known[session]
+end
+
+local function set_membership(session, membership)
+  known[session] = membership
+  if membership then
+    redis.call('HSET', members, session, membership)
+  else
+    redis.call('HDEL', members, session)
+  end
+end
+
 local function apply(index, verb, session, holder, generation, name, ref, age, body)
   local refs = ref ~= '0' and ARGV[9] .. session
   if refs then
     local answer = said_before(refs, ref)
     if answer then return answer end
   end
-  local member = redis.call('HGET', members, session)
-  local membership = table.concat({holder, generation, name}, ' ')
+  local member = membership_of(session)
+  local membership = holder .. ' ' .. generation .. ' ' .. name
+  if verb == 'say' and member == membership then
+    -- Nearly all that happens: it holds the membership, to the letter.
+    append(index, body, age, true)
+    if refs then remember(refs, ref) end
+    return offset
+  end
   local its_gateway, its_generation = string.match(member or '', '^(%S+) (%d+) ')
   local ahead = tonumber(its_generation or generation) - tonumber(generation)
   local mine = ahead == 0 and its_gateway == holder
   if verb == 'join' or verb == 'keep' then
     if ahead > 0 then return 0 end
-    redis.call('HSET', members, session, membership)
+    set_membership(session, membership)
     if member and its_gateway ~= holder then return '~' .. its_gateway end
     if member or verb == 'keep' then return -1 end
   elseif verb == 'leave' then
     if not mine and ahead >= 0 then return 0 end
-    redis.call('HDEL', members, session)
+    set_membership(session, false)
   elseif verb ~= 'post' then
     if not mine then return 0 end
-    if verb == 'rename' then redis.call('HSET', members, session, membership) end
+    if verb == 'rename' then set_membership(session, membership) end
   end
   append(index, body, age, verb == 'say')
-  if refs then
-    redis.call('XADD', refs, 'MAXLEN', ARGV[10], ref .. '-0', 'o', offset)
-    redis.call('EXPIRE', refs, ARGV[11])
-  end
+  if refs then remember(refs, ref) end
   return offset
 end
 
@@ -114,8 +145,7 @@ end
 
 redis.call('HSET', meta, 'offset', offset)
 local reply = table.concat(results, ' ')
-redis.call('HSET', record, 'number', number, 'reply', reply)
-redis.call('EXPIRE', record, ARGV[8])
+redis.call('SET', record, number .. ' ' .. reply, 'EX', ARGV[8])
 
 -- A room's keys live and expire together.
 local retention = tonumber(ARGV[7])
