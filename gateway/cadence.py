@@ -15,19 +15,22 @@ from gateway.config import Pace
 class Cadence:
     """Tells when what waits is due: after a quiet moment at once, else at a ``Pace``."""
 
-    __slots__ = ("_due", "_due_at", "_pace", "_since", "_taken_at", "_timer")
+    __slots__ = ("_due", "_due_at", "_is_due", "_pace", "_since", "_taken_at", "_timer")
 
     def __init__(self, pace: Pace, due: Callable[[], None]) -> None:
-        """``due`` is called at least once, and may be so again until ``taken``."""
+        """``due`` is called once, then not before ``taken``."""
         self._pace = pace
         self._due = due
         self._since: float | None = None  # when the first came that waits
+        self._is_due = False
         self._taken_at = -math.inf
         self._timer: asyncio.Handle | None = None
         self._due_at = math.inf  # by the timer
 
     def waiting(self, count: int, people: int) -> None:
         """One more waits: ``count`` by now, for so many people."""
+        if self._is_due:
+            return
         loop = asyncio.get_running_loop()
         now = loop.time()
         if self._since is None:
@@ -36,17 +39,22 @@ class Cadence:
         if due_at < self._taken_at + self._pace.wait_s(0, people):
             due_at += self._pace.wait_s(count, people)
         if due_at <= now:
-            self._due()
+            self._tell()
         elif due_at < self._due_at:
             self._stop()
             self._due_at = due_at
-            self._timer = loop.call_at(due_at, self._due)
+            self._timer = loop.call_at(due_at, self._tell)
 
     def taken(self) -> None:
         """What waited is on its way; what comes from now on waits anew."""
         self._stop()
+        self._is_due = False
         self._since = None
         self._taken_at = asyncio.get_running_loop().time()
+
+    def _tell(self) -> None:
+        self._is_due = True
+        self._due()
 
     def _stop(self) -> None:
         if self._timer:

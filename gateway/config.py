@@ -44,8 +44,8 @@ class Pace:
         return min(window_s, people * self.person_s)
 
 
-_PUBLISH_PACE = Pace(0.011, 0.024, few=3, enough=40, person_s=0.000_2)
-_LISTEN_PACE = Pace(0.020, 0.020, few=0, enough=40, person_s=0.000_2)
+_PUBLISH_PACE = Pace(0.011, 0.024, few=3, enough=64, person_s=0.000_2)
+_LISTEN_PACE = Pace(0.024, 0.024, few=0, enough=64, person_s=0.000_2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,8 @@ from gateway.chat.events import (
 )
 from gateway.fronts import words
 
+_SPOKEN = Message | Action
+
 
 class JsonEncoding:
     """Writes JSON Lines.  There is one: ``JSON``."""
@@ -50,7 +52,7 @@ class JsonEncoding:
     def encode_own(self, envelope: Envelope, room: str = "") -> bytes:
         """An acknowledgement in the place of the event; one's own new name as an event."""
         event = envelope.event
-        if isinstance(event, Message | Action):
+        if isinstance(event, _SPOKEN):
             if not event.ref:
                 return b""
             return _line({"type": "ack", "ref": str(event.ref), "offset": envelope.offset})

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from gateway.ops.histogram import Histogram, RecentMax
 
-_BEAT_S = 0.1
+_BEAT_S = 0.2
 
 
 class Pulse:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_TICK_S = 0.25
+_TICK_S = 0.5
 _WAITING = (State.CLAIMING, State.JOINING, State.RENAMING, State.MOVING)
 _CUT_OFF = (CloseReason.SENDQ_FULL, CloseReason.SENDQ_STALLED, CloseReason.UNFLUSHED)
 

@@ -32,6 +32,7 @@ from gateway.net.connection import Connection, Hold
 if TYPE_CHECKING:
     from gateway.seats.host import Host
 
+_SPOKEN = Message | Action
 _GOES_ON = Notice("this session goes on in another connection", "replaced")
 
 
@@ -50,6 +51,7 @@ class Seat:
         "_front",
         "_host",
         "_hung_up",
+        "_most_outstanding",
         "_pumping",
         "_silence",
         "_tokens",
@@ -92,6 +94,7 @@ class Seat:
         self._tokens = float(host.config.burst)
         self._bytes = float(host.config.burst * host.config.max_line)
         self._tokens_at = asyncio.get_running_loop().time()
+        self._most_outstanding = host.config.burst
         self._hung_up = False
         self._pumping = False
         self._first = True
@@ -183,7 +186,7 @@ class Seat:
 
     def publish(self, event: RoomEvent) -> None:
         room = self.session.room
-        if not isinstance(event, Message | Action):
+        if not isinstance(event, _SPOKEN):
             self._host.publish(self, event, partial(self._rename_told, self.session.wish))
             return
         self.outstanding += 1
@@ -303,6 +306,7 @@ class Seat:
                 # A program.  The prompt's line is ended; from here on all is JSON.
                 self.connection.send(b"\n")
                 self._front = JsonFront(max_line_bytes=self._host.config.max_line)
+                self._most_outstanding = self._host.config.refs_kept
         if self.leaving:
             self._front.feed(data)
             self._give_back()
@@ -380,11 +384,6 @@ class Seat:
         self.connection.release(Hold.BUSY | Hold.OUTBOX)
         if self._hung_up:
             self.end(CloseReason.HUNG_UP)
-
-    @property
-    def _most_outstanding(self) -> int:
-        config = self._host.config
-        return config.burst if self._front.asks_again else config.refs_kept
 
     def _refill(self) -> float:
         """Seconds until this client may send again; 0 if it may now.
