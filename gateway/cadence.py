@@ -15,48 +15,74 @@ from gateway.config import Pace
 class Cadence:
     """Tells when what waits is due: after a quiet moment at once, else at a ``Pace``."""
 
-    __slots__ = ("_due", "_due_at", "_is_due", "_pace", "_since", "_taken_at", "_timer")
+    __slots__ = (
+        "_count",
+        "_due",
+        "_is_due",
+        "_look_at",
+        "_pace",
+        "_seen",
+        "_since",
+        "_taken_at",
+        "_timer",
+        "_until",
+    )
 
     def __init__(self, pace: Pace, due: Callable[[], None]) -> None:
         """``due`` is called once, then not before ``taken``."""
         self._pace = pace
         self._due = due
-        self._since: float | None = None  # when the first came that waits
         self._is_due = False
         self._taken_at = -math.inf
+        self._count = 0  # that wait
+        self._since = 0.0  # when the first of them came
+        self._until = 0.0  # how long it waits at most
         self._timer: asyncio.Handle | None = None
-        self._due_at = math.inf  # by the timer
+        self._look_at = math.inf  # by the timer
+        self._seen = 0  # how many waited when it was set
 
     def waiting(self, count: int, people: int) -> None:
         """One more waits: ``count`` by now, for so many people."""
+        now = asyncio.get_running_loop().time()
+        if not self._count:
+            self._since = now
+        self._count = count
         if self._is_due:
             return
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if self._since is None:
-            self._since = now
-        due_at = self._since
-        if due_at < self._taken_at + self._pace.wait_s(0, people):
-            due_at += self._pace.wait_s(count, people)
-        if due_at <= now:
-            self._tell()
-        elif due_at < self._due_at:
-            self._stop()
-            self._due_at = due_at
-            self._timer = loop.call_at(due_at, self._tell)
+        self._until = self._since
+        if self._since < self._taken_at + self._pace.wait_s(0, people):
+            self._until += self._pace.wait_s(count, people)
+        self._look(now)
 
     def taken(self) -> None:
         """What waited is on its way; what comes from now on waits anew."""
         self._stop()
         self._is_due = False
-        self._since = None
+        self._count = 0
         self._taken_at = asyncio.get_running_loop().time()
 
-    def _tell(self) -> None:
-        self._is_due = True
-        self._due()
+    def _look(self, now: float) -> None:
+        """Tell that it is due, or see to it that somebody looks in time."""
+        if now >= self._until:
+            self._is_due = True
+            self._due()
+            return
+        look_at = self._until
+        if self._count >= self._pace.few:
+            look_at = min(look_at, now + self._pace.lull_s)
+        if look_at < self._look_at:
+            self._stop()
+            self._look_at, self._seen = look_at, self._count
+            self._timer = asyncio.get_running_loop().call_at(look_at, self._look_again)
+
+    def _look_again(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._count == self._seen:
+            self._until = now  # nothing comes any more
+        self._stop()
+        self._look(now)
 
     def _stop(self) -> None:
         if self._timer:
             self._timer.cancel()
-            self._timer, self._due_at = None, math.inf
+            self._timer, self._look_at = None, math.inf

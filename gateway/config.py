@@ -33,6 +33,8 @@ class Pace:
     few: int
     enough: int
     """So many wait for nothing more."""
+    lull_s: float
+    """If no more come for so long, those that wait go; few of them stay."""
     person_s: float
     """No longer than so much for each of the people: with few of them next to nothing."""
 
@@ -44,8 +46,7 @@ class Pace:
         return min(window_s, people * self.person_s)
 
 
-_PUBLISH_PACE = Pace(0.011, 0.024, few=3, enough=64, person_s=0.000_2)
-_LISTEN_PACE = Pace(0.024, 0.024, few=0, enough=64, person_s=0.000_2)
+_PUBLISH_PACE = Pace(0.011, 0.024, few=3, enough=40, lull_s=0.002, person_s=0.000_2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +131,10 @@ class Config:
     tls_timeout_s: float = 10.0
     sendq_stall_s: float = 30.0
     publish_pace: Pace = _PUBLISH_PACE
-    listen_pace: Pace = _LISTEN_PACE
-    listen_enough_bytes: int = 8192
+    listen_pause_s: float = 0.024
+    listen_pause_person_s: float = 0.000_2
+    listen_enough: int = 20
+    listen_enough_bytes: int = 4096
     beat_s: float = 1.0
     silent_ticks: int = 3
     # A tick is 0.9 s or a little more.  Ten whole ones lie between that of a gateway's last beat

@@ -115,7 +115,7 @@ class Publisher:
                 self._wake.set()
             self._look_if_drained()
             if not self._waiting and self.outbox.ready:
-                self._wake.set()
+                self._wake.set()  # for what was too much for one pipeline
 
     async def expire_forever(self) -> None:
         """Look at the deadlines, as long as the task lives; also while Redis is waited for."""

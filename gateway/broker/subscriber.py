@@ -57,7 +57,7 @@ class _Link(asyncio.Protocol):
         except hiredis.ProtocolError as error:
             self.give_up(f"not the Redis protocol: {error}")
         pause_s = self._subscriber.caught_up()
-        if pause_s >= _LEAST_PAUSE_S and self._transport:
+        if pause_s >= _LEAST_PAUSE_S and not self.lost.done():
             if self._pause:
                 self._pause.cancel()
             else:
@@ -104,11 +104,11 @@ class Subscriber:
     """Keeps the wanted channels subscribed, over as many connections as it takes.
 
     ``on_message`` gets every published message; ``on_batch`` is called when
-    all that had arrived has been handed on, and returns how many events that
-    was: after few of them, and with many ``people()``, the next read waits,
-    as the config's pace says; ``on_subscribed`` is called for each
-    channel, every time it is (again) confirmed: what was published before may
-    have been missed.
+    all that had arrived has been handed on, and returns how many events other
+    gateways had published: after some, and not many, the next read waits,
+    the longer the more ``people()`` there are.
+    ``on_subscribed`` is called for each channel, every time it is (again)
+    confirmed: what was published before may have been missed.
     """
 
     def __init__(
@@ -173,8 +173,10 @@ class Subscriber:
 
     def caught_up(self) -> float:
         """All that had come was handed on.  Returns how long to wait before the next read."""
-        events = self._on_batch()
-        return self._config.listen_pace.wait_s(events, self._people()) if events else 0.0
+        events, config = self._on_batch(), self._config
+        if not 0 < events < config.listen_enough:
+            return 0.0
+        return min(config.listen_pause_s, self._people() * config.listen_pause_person_s)
 
     def hold(self, hold: bool) -> None:
         """Take nothing for a while: what was taken is to be delivered first.

@@ -11,7 +11,7 @@ from gateway.config import Pace
 
 FOR_EVER_S = 3600.0
 MANY = 10**6
-PACE = Pace(0.010, 0.024, few=3, enough=20, person_s=0.0001)
+PACE = Pace(0.010, 0.024, few=3, enough=20, lull_s=0.003, person_s=0.0001)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,17 @@ async def test_company_that_comes_late_is_taken_at_once(clock):
     for at_s in (1.0, 1.001, 1.015, 1.016):
         sender.wait(at_s)
     assert sender.taken == [(1.0, 1), (1.016, 3)]
+
+
+async def test_with_company_a_lull_ends_the_wait(clock):
+    """Who waits for an answer before going on says nothing more: there is no use in waiting."""
+    sender = Sender(clock)
+    for at_s in (1.0, 1.001, 1.002, 1.003, 1.0045):
+        sender.wait(at_s)
+    clock.move(1.0061)  # somebody came since the third did, 3 ms ago
+    assert sender.taken == [(1.0, 1)]
+    clock.move(1.0091)
+    assert sender.taken == [(1.0, 1), (1.0091, 4)]
 
 
 async def test_enough_waits_for_nothing_more(clock):

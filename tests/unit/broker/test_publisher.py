@@ -20,7 +20,9 @@ class Stage:
     """A publisher at work, and a Redis that answers as the test says."""
 
     def __init__(self, deadline_s):
-        pace = Pace(FOR_EVER_S, FOR_EVER_S, few=0, enough=ENOUGH, person_s=1.0)
+        pace = Pace(
+            FOR_EVER_S, FOR_EVER_S, few=ENOUGH, enough=ENOUGH, lull_s=FOR_EVER_S, person_s=1.0
+        )
         config = Config(publish_deadline=deadline_s, publish_pace=pace)
         self.people = 0
         self.publisher = Publisher(

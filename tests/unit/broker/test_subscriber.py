@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from gateway.broker.subscriber import Subscriber
-from gateway.config import Config, Pace
+from gateway.config import Config
 
 FOR_EVER_S = 3600.0
 CHANNEL = "news"
@@ -24,10 +24,10 @@ def message(payload):
 class Stage:
     """A subscriber, what it read at a time, and its Redis's side."""
 
-    def __init__(self, pace, people):
+    def __init__(self, *, people, pause_s=FOR_EVER_S):
         self.reads = asyncio.Queue()
         self._read = []
-        self._pace = pace
+        self._pause_s = pause_s
         self._people = people
         self._connections = asyncio.Queue()
 
@@ -35,7 +35,12 @@ class Stage:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
         self._subscriber = Subscriber(
-            Config(redis_url=f"redis://127.0.0.1:{port}", listen_pace=self._pace),
+            Config(
+                redis_url=f"redis://127.0.0.1:{port}",
+                listen_pause_s=self._pause_s,
+                listen_pause_person_s=FOR_EVER_S,
+                listen_enough=5,
+            ),
             on_message=lambda _channel, payload: self._read.append(payload),
             on_batch=self._batch,
             on_subscribed=lambda _channel: None,
@@ -75,13 +80,9 @@ class Stage:
         assert self.reads.empty()
 
 
-PAUSING = Pace(FOR_EVER_S, FOR_EVER_S, few=0, enough=5, person_s=1.0)
-
-
 async def test_what_comes_soon_after_a_read_is_read_together():
     """DESIGN 3: the first event at once; under load one flush every few milliseconds."""
-    pace = Pace(0.2, 0.2, few=0, enough=100, person_s=1.0)
-    async with Stage(pace, people=1000) as redis:
+    async with Stage(people=1000, pause_s=0.2) as redis:
         redis.publish(b"one")
         assert await redis.reads.get() == b"one"
         redis.publish(b"two")
@@ -92,7 +93,7 @@ async def test_what_comes_soon_after_a_read_is_read_together():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="SO_RCVLOWAT counts only there for sure")
 async def test_a_pause_ends_when_much_has_come():
-    async with Stage(PAUSING, people=1000) as redis:
+    async with Stage(people=1000) as redis:
         redis.publish(b"one")
         assert await redis.reads.get() == b"one"
         redis.publish(b"two")
@@ -102,7 +103,7 @@ async def test_a_pause_ends_when_much_has_come():
 
 
 async def test_after_many_events_there_is_no_pause():
-    async with Stage(PAUSING, people=1000) as redis:
+    async with Stage(people=1000) as redis:
         redis.publish(b"1", b"2", b"3", b"4", b"5")
         assert await redis.reads.get() == b"1 2 3 4 5"
         redis.publish(b"six")
@@ -110,16 +111,26 @@ async def test_after_many_events_there_is_no_pause():
 
 
 async def test_for_nobody_there_is_no_pause():
-    async with Stage(PAUSING, people=0) as redis:
+    async with Stage(people=0) as redis:
         for word in (b"one", b"two"):
             redis.publish(word)
             assert await redis.reads.get() == word
 
 
 async def test_a_pause_is_over_when_the_connection_is():
-    async with Stage(PAUSING, people=1000) as redis:
+    async with Stage(people=1000) as redis:
         redis.publish(b"one")
         assert await redis.reads.get() == b"one"
         await redis.reconnect()
+        redis.publish(b"two")
+        assert await redis.reads.get() == b"two"
+
+
+async def test_what_is_no_redis_is_given_up_and_no_pause_begins():
+    async with Stage(people=1000) as redis:
+        redis._writer.write(message(b"one") + b"nonsense\r\n")
+        assert await redis.reads.get() == b"one"
+        given_up, redis._writer = redis._writer, await redis._connections.get()
+        given_up.close()
         redis.publish(b"two")
         assert await redis.reads.get() == b"two"
