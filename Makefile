@@ -37,7 +37,7 @@ soak: $(INSTALLED) ## talk for SECONDS, twice, under faults drawn by SEED, and c
 	$(BIN)/python tests/system/soak.py --seconds $(SECONDS) --seed $(SEED)
 	$(BIN)/python tests/system/json_soak.py --seconds $(SECONDS) --seed $(SEED)
 
-bench: $(INSTALLED) ## measure the goals of the README's table, about 15 minutes on a quiet machine
+bench: $(INSTALLED) ## measure the goals of the README's table, about 10 minutes on a quiet machine
 	@$(BIN)/python -m gateway bench --goals
 
 check: $(INSTALLED) ## check format, lint and types
