@@ -16,49 +16,53 @@ class Cadence:
     """Tells when what waits is due: after a quiet moment at once, else at a ``Pace``."""
 
     __slots__ = (
-        "_count",
         "_due",
         "_is_due",
         "_look_at",
         "_pace",
+        "_people",
         "_seen",
         "_since",
         "_taken_at",
         "_timer",
         "_until",
+        "count",
     )
 
-    def __init__(self, pace: Pace, due: Callable[[], None]) -> None:
-        """``due`` is called once, then not before ``taken``."""
+    def __init__(self, pace: Pace, people: Callable[[], int], due: Callable[[], None]) -> None:
+        """It is for ``people()``; ``due`` is called once, then not before ``taken``."""
+        self.count = 0
+        """How many wait."""
         self._pace = pace
+        self._people = people
         self._due = due
         self._is_due = False
         self._taken_at = -math.inf
-        self._count = 0  # that wait
-        self._since = 0.0  # when the first of them came
+        self._since = 0.0  # when the first came that waits
         self._until = 0.0  # how long it waits at most
         self._timer: asyncio.Handle | None = None
         self._look_at = math.inf  # by the timer
         self._seen = 0  # how many waited when it was set
 
-    def waiting(self, count: int, people: int) -> None:
-        """One more waits: ``count`` by now, for so many people."""
+    def one_more(self) -> None:
+        """One more waits."""
         now = asyncio.get_running_loop().time()
-        if not self._count:
+        if not self.count:
             self._since = now
-        self._count = count
+        self.count += 1
         if self._is_due:
             return
+        people = self._people()
         self._until = self._since
         if self._since < self._taken_at + self._pace.wait_s(0, people):
-            self._until += self._pace.wait_s(count, people)
+            self._until += self._pace.wait_s(self.count, people)
         self._look(now)
 
     def taken(self) -> None:
         """What waited is on its way; what comes from now on waits anew."""
         self._stop()
         self._is_due = False
-        self._count = 0
+        self.count = 0
         self._taken_at = asyncio.get_running_loop().time()
 
     def _look(self, now: float) -> None:
@@ -68,16 +72,16 @@ class Cadence:
             self._due()
             return
         look_at = self._until
-        if self._count >= self._pace.few:
+        if self.count >= self._pace.few:
             look_at = min(look_at, now + self._pace.lull_s)
         if look_at < self._look_at:
             self._stop()
-            self._look_at, self._seen = look_at, self._count
+            self._look_at, self._seen = look_at, self.count
             self._timer = asyncio.get_running_loop().call_at(look_at, self._look_again)
 
     def _look_again(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self._count == self._seen:
+        if self.count == self._seen:
             self._until = now  # nothing comes any more
         self._stop()
         self._look(now)

@@ -134,7 +134,11 @@ class Gateway:
             on_sent=self._vitals.delivered,
             on_full=lambda full: self._subscriber.hold(full),
         )
-        self._host = Host(config, self.id)
+        self._host = host = Host(config, self.id)
+
+        def people() -> int:
+            return len(host.seats)
+
         reader = Reader(self._client, keys, config)
         self._registry = Registry(
             self._client,
@@ -142,7 +146,7 @@ class Gateway:
             config,
             self.id,
             on_forgone=lambda ghost: self._reaper.end(ghost),
-            people=lambda: len(self._host.seats),
+            people=people,
         )
         self._inquiries = Inquiries(reader)
         self._rooms = Rooms(
@@ -161,7 +165,7 @@ class Gateway:
             config,
             self.id,
             self._rooms.other_log,
-            people=lambda: len(self._host.seats),
+            people=people,
         )
         self._reaper = Reaper(self._client, keys, self._publisher, self._registry)
         self._subscriber = Subscriber(
@@ -169,7 +173,7 @@ class Gateway:
             on_message=self._message,
             on_batch=self._rooms.caught_up,
             on_subscribed=self._subscribed,
-            people=lambda: len(self._host.seats),
+            people=people,
         )
         clock = RedisClock()
         self._presence = Presence(

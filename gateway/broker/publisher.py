@@ -60,11 +60,9 @@ class Publisher:
         self._config = config
         self._gateway = gateway
         self._on_other_log = on_other_log
-        self._people = people
         self._refused: set[str] = set()
         self._wake = asyncio.Event()
-        self._cadence = Cadence(config.publish_pace, self._wake.set)
-        self._waiting = 0
+        self._cadence = Cadence(config.publish_pace, people, self._wake.set)
         self._drained = asyncio.Event()
         self._drained.set()
 
@@ -73,8 +71,7 @@ class Publisher:
         self.submitted += 1
         self.outbox.submit(operation)
         self._drained.clear()
-        self._waiting += 1
-        self._cadence.waiting(self._waiting, self._people())
+        self._cadence.one_more()
 
     def _count(self, operation: Operation, outcome: Outcome) -> None:
         self.outcomes[outcome] += 1
@@ -114,7 +111,7 @@ class Publisher:
                 await asyncio.sleep(backoff.next_s())
                 self._wake.set()
             self._look_if_drained()
-            if not self._waiting and self.outbox.ready:
+            if not self._cadence.count and self.outbox.ready:
                 self._wake.set()  # for what was too much for one pipeline
 
     async def expire_forever(self) -> None:
@@ -127,7 +124,6 @@ class Publisher:
     async def run_once(self) -> bool:
         """One pipeline.  False if any of it has to be sent again after a pause."""
         self._cadence.taken()
-        self._waiting = 0
         batches = self.outbox.next_batches(self._config.batch_bytes * _PIPELINE_BATCHES_BYTES)
         if not batches:
             return True

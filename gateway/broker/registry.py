@@ -136,9 +136,8 @@ class Registry:
         self._claims: dict[SessionId, list[_Request]] = {}  # those not answered, by session
         self._number = 0  # of the last call
         self._refused = False
-        self._people = people
         self._wake = asyncio.Event()
-        self._cadence = Cadence(config.publish_pace, self._wake.set)
+        self._cadence = Cadence(config.publish_pace, people, self._wake.set)
         self._drained = asyncio.Event()
         self._drained.set()
 
@@ -207,7 +206,7 @@ class Registry:
         if request.verb == "claim":
             self._claims.setdefault(request.holder.session, []).append(request)
         self._drained.clear()
-        self._cadence.waiting(len(self._waiting), self._people())
+        self._cadence.one_more()
 
     async def run_forever(self) -> None:
         """Ask what waits, as long as the task lives."""
@@ -221,10 +220,10 @@ class Registry:
             else:
                 await asyncio.sleep(backoff.next_s())
                 self._wake.set()
-            if self._waiting:
-                self._cadence.waiting(len(self._waiting), self._people())
-            else:
+            if not self._waiting:
                 self._drained.set()
+            elif not self._cadence.count:
+                self._wake.set()  # for what was too much for one call, or is asked again
 
     async def run_once(self) -> bool:
         """One call.  False if some of it waits for Redis or for the gateway's lease."""

@@ -82,6 +82,9 @@ class Replaced(Event, frozen=True):
     generation: int
 
 
+Spoken = Message | Action
+"""What people say to a room."""
+
 RoomEvent = Message | Action | Joined | Left | Renamed | Private | Returned | Replaced
 
 

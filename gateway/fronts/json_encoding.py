@@ -30,13 +30,12 @@ from gateway.chat.events import (
     Returned,
     RoomList,
     Said,
+    Spoken,
     Summary,
     Told,
     Welcome,
 )
 from gateway.fronts import words
-
-_SPOKEN = Message | Action
 
 
 class JsonEncoding:
@@ -52,7 +51,7 @@ class JsonEncoding:
     def encode_own(self, envelope: Envelope, room: str = "") -> bytes:
         """An acknowledgement in the place of the event; one's own new name as an event."""
         event = envelope.event
-        if isinstance(event, _SPOKEN):
+        if isinstance(event, Spoken):
             if not event.ref:
                 return b""
             return _line({"type": "ack", "ref": str(event.ref), "offset": envelope.offset})

@@ -45,8 +45,8 @@ class _Room:
 class Hub:
     """Delivers each room's events to its local members, in order, one write a flush.
 
-    The first event after a quiet moment is flushed at the end of the loop's
-    iteration; under load a flush happens at a ``Pace``.
+    All of one iteration of the loop is flushed at its end: what comes together is made
+    to on the way here, by the publisher's cadence and the subscriber's pauses.
     """
 
     def __init__(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from gateway.broker.outbox import Holder, Outcome
 from gateway.chat.commands import Hello, Me, Msg, Say
 from gateway.chat.events import (
-    Action,
     Delivered,
     GatewayId,
     Message,
@@ -21,6 +20,7 @@ from gateway.chat.events import (
     Notice,
     RoomEvent,
     SessionId,
+    Spoken,
     Told,
 )
 from gateway.chat.reasons import CloseReason
@@ -32,7 +32,6 @@ from gateway.net.connection import Connection, Hold
 if TYPE_CHECKING:
     from gateway.seats.host import Host
 
-_SPOKEN = Message | Action
 _GOES_ON = Notice("this session goes on in another connection", "replaced")
 
 
@@ -186,7 +185,7 @@ class Seat:
 
     def publish(self, event: RoomEvent) -> None:
         room = self.session.room
-        if not isinstance(event, _SPOKEN):
+        if not isinstance(event, Spoken):
             self._host.publish(self, event, partial(self._rename_told, self.session.wish))
             return
         self.outstanding += 1

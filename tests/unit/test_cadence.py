@@ -65,19 +65,15 @@ class Sender:
 
     def __init__(self, clock, pace=PACE, people=MANY):
         self.taken = []
-        self._waiting = 0
         self._clock = clock
-        self._people = people
-        self._cadence = Cadence(pace, self._take)
+        self._cadence = Cadence(pace, lambda: people, self._take)
 
     def wait(self, at_s):
         self._clock.move(at_s)
-        self._waiting += 1
-        self._cadence.waiting(self._waiting, self._people)
+        self._cadence.one_more()
 
     def _take(self):
-        self.taken.append((round(self._clock.now_s, 6), self._waiting))
-        self._waiting = 0
+        self.taken.append((round(self._clock.now_s, 6), self._cadence.count))
         self._cadence.taken()
 
 

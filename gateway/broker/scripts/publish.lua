@@ -34,11 +34,10 @@ local last = redis.call('GET', record)
 if last then
   local last_number, reply = string.match(last, '^(%d+) (.*)$')
   if last_number == number then return reply end
-  if tonumber(last_number) < tonumber(number) then last = nil end
-end
-if last then
-  -- It was stuck on a dead connection, and answered on another one long ago.
-  return redis.error_reply('STALE a later batch came before this one')
+  if tonumber(last_number) > tonumber(number) then
+    -- It was stuck on a dead connection, and answered on another one long ago.
+    return redis.error_reply('STALE a later batch came before this one')
+  end
 end
 
 local room = redis.call('HMGET', meta, 'epoch', 'offset')
@@ -81,11 +80,6 @@ local function said_before(refs, ref)
   return not grew and '?' or nil
 end
 
-local function remember(refs, ref)
-  redis.call('XADD', refs, 'MAXLEN', ARGV[10], ref .. '-0', 'o', offset)
-  redis.call('EXPIRE', refs, ARGV[11])
-end
-
 -- Who says several things in one batch is looked up once.
 local known = {}
 
@@ -113,29 +107,29 @@ local function apply(index, verb, session, holder, generation, name, ref, age, b
   end
   local member = membership_of(session)
   local membership = holder .. ' ' .. generation .. ' ' .. name
-  if verb == 'say' and member == membership then
-    -- Nearly all that happens: it holds the membership, to the letter.
-    append(index, body, age, true)
-    if refs then remember(refs, ref) end
-    return offset
-  end
-  local its_gateway, its_generation = string.match(member or '', '^(%S+) (%d+) ')
-  local ahead = tonumber(its_generation or generation) - tonumber(generation)
-  local mine = ahead == 0 and its_gateway == holder
-  if verb == 'join' or verb == 'keep' then
-    if ahead > 0 then return 0 end
-    set_membership(session, membership)
-    if member and its_gateway ~= holder then return '~' .. its_gateway end
-    if member or verb == 'keep' then return -1 end
-  elseif verb == 'leave' then
-    if not mine and ahead >= 0 then return 0 end
-    set_membership(session, false)
-  elseif verb ~= 'post' then
-    if not mine then return 0 end
-    if verb == 'rename' then set_membership(session, membership) end
+  -- Nearly all that happens is said by who holds the membership, to the letter.
+  if verb ~= 'say' or member ~= membership then
+    local its_gateway, its_generation = string.match(member or '', '^(%S+) (%d+) ')
+    local ahead = tonumber(its_generation or generation) - tonumber(generation)
+    local mine = ahead == 0 and its_gateway == holder
+    if verb == 'join' or verb == 'keep' then
+      if ahead > 0 then return 0 end
+      set_membership(session, membership)
+      if member and its_gateway ~= holder then return '~' .. its_gateway end
+      if member or verb == 'keep' then return -1 end
+    elseif verb == 'leave' then
+      if not mine and ahead >= 0 then return 0 end
+      set_membership(session, false)
+    elseif verb ~= 'post' then
+      if not mine then return 0 end
+      if verb == 'rename' then set_membership(session, membership) end
+    end
   end
   append(index, body, age, verb == 'say')
-  if refs then remember(refs, ref) end
+  if refs then
+    redis.call('XADD', refs, 'MAXLEN', ARGV[10], ref .. '-0', 'o', offset)
+    redis.call('EXPIRE', refs, ARGV[11])
+  end
   return offset
 end
 
