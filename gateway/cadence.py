@@ -19,6 +19,7 @@ class Cadence:
         "_due",
         "_is_due",
         "_look_at",
+        "_loop",
         "_pace",
         "_people",
         "_seen",
@@ -33,6 +34,7 @@ class Cadence:
         """It is for ``people()``; ``due`` is called once, then not before ``taken``."""
         self.count = 0
         """How many wait."""
+        self._loop = asyncio.get_running_loop()  # to ask for it each time is a system call
         self._pace = pace
         self._people = people
         self._due = due
@@ -46,7 +48,7 @@ class Cadence:
 
     def one_more(self) -> None:
         """One more waits."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         if not self.count:
             self._since = now
         self.count += 1
@@ -63,7 +65,7 @@ class Cadence:
         self._stop()
         self._is_due = False
         self.count = 0
-        self._taken_at = asyncio.get_running_loop().time()
+        self._taken_at = self._loop.time()
 
     def _look(self, now: float) -> None:
         """Tell that it is due, or see to it that somebody looks in time."""
@@ -77,10 +79,10 @@ class Cadence:
         if look_at < self._look_at:
             self._stop()
             self._look_at, self._seen = look_at, self.count
-            self._timer = asyncio.get_running_loop().call_at(look_at, self._look_again)
+            self._timer = self._loop.call_at(look_at, self._look_again)
 
     def _look_again(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         if self.count == self._seen:
             self._until = now  # nothing comes any more
         self._stop()

@@ -107,9 +107,11 @@ class Operation(msgspec.Struct, eq=False):
         return Verb.KEEP if self.silent else _VERBS[type(self.event)]
 
     @property
-    def member_name(self) -> str:
-        """The member's name once this is done."""
-        return self.event.new_name if isinstance(self.event, Renamed) else self.event.name
+    def membership(self) -> str:
+        """The member's record once this is done, as in ``scripts/publish.lua``."""
+        event, holder = self.event, self.holder
+        name = event.new_name if isinstance(event, Renamed) else event.name
+        return f"{holder.gateway} {holder.generation} {name}"
 
     @property
     def ref(self) -> int:

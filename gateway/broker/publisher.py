@@ -174,13 +174,10 @@ class Publisher:
         ]
         now = time.monotonic()
         for operation in batch.operations:
-            holder = operation.holder
             args += (
                 operation.verb,
-                holder.session,
-                holder.gateway,
-                holder.generation,
-                operation.member_name,
+                operation.holder.session,
+                operation.membership,
                 operation.ref,
                 max(0, int((now - operation.submitted_at) * 1000)),
                 operation.body,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -42,7 +43,8 @@ class _Link(asyncio.Protocol):
         self._subscriber = subscriber
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
-        self.lost = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.lost = self._loop.create_future()
         self._pause: asyncio.Handle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -62,7 +64,7 @@ class _Link(asyncio.Protocol):
                 self._pause.cancel()
             else:
                 self._wake_at(self._subscriber.enough_bytes)
-            self._pause = asyncio.get_running_loop().call_later(pause_s, self._end_pause)
+            self._pause = self._loop.call_later(pause_s, self._end_pause)
 
     def _end_pause(self) -> None:
         self._pause = None
@@ -153,7 +155,7 @@ class Subscriber:
 
     def heard(self) -> None:
         """Something came: the connection lives."""
-        self._heard_at = asyncio.get_running_loop().time()
+        self._heard_at = time.monotonic()
 
     def received(self, reply: Any) -> None:
         """Take one reply of the server."""
@@ -185,7 +187,7 @@ class Subscriber:
         """
         self._held = hold
         self.holds += hold
-        self._heard_at = asyncio.get_running_loop().time()
+        self._heard_at = time.monotonic()
         if self._link:
             self._link.hold(hold)
 
@@ -208,7 +210,6 @@ class Subscriber:
 
     async def _run_once(self, backoff: Backoff) -> str:
         """One connection, from its making to its loss.  Returns why it was lost."""
-        loop = asyncio.get_running_loop()
         limit_s = self._config.probe_timeout_s
         async with asyncio.timeout(self._config.connect_timeout_s):
             link = await open_link(self._config, lambda: _Link(self))
@@ -219,9 +220,9 @@ class Subscriber:
             for command in handshake(self._config):
                 link.send(*command)
             link.send("SUBSCRIBE", *self._wanted.values())
-            self._heard_at = since = loop.time()
+            self._heard_at = since = time.monotonic()
             while True:
-                silent_s = loop.time() - self._heard_at
+                silent_s = time.monotonic() - self._heard_at
                 if self._heard_at - since > limit_s:
                     backoff.reset()
                 if silent_s >= limit_s and not self._held:

@@ -110,6 +110,7 @@ _ONE_SCRIPT = regex.compile(
 _NOT_OF_A_NAME = regex.compile(
     r"[^[\p{L}\p{M}\p{Nd}_.\-]--\p{DI}--[[\p{L}--\p{Lm}]&&\p{scx=Zyyy}]]", _FLAGS
 )
+_SIMPLE = regex.compile(rf"[A-Za-z0-9_.\-]{{1,{MAX_NAME_CHARACTERS}}}", _FLAGS)  # as most are
 _MARK_FIRST = regex.compile(r"\p{M}", _FLAGS)
 _MARKS_IN_A_NAME = regex.compile(r"[\p{Mn}\p{Me}]{5}", _FLAGS)  # UTS #39, 5.4: at most four
 _DIGIT = regex.compile(r"\p{Nd}", _FLAGS)
@@ -146,6 +147,8 @@ def fold_name(name: str) -> str:
 
 def _why_refused(name: str) -> str:
     """What is wrong with a name, to be read after "a name"; '' if nothing is."""
+    if _SIMPLE.fullmatch(name):
+        return ""
     if found := _NOT_OF_A_NAME.search(name):
         return (
             "may hold only letters, digits, marks, '_', '-' and '.': "

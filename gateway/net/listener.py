@@ -121,6 +121,7 @@ class Listener:
 
     def start(self, bound: socket.socket) -> None:
         """Listen and accept until ``stop()``.  Raises ``OSError`` if the port is in use."""
+        _tune(bound)  # and with it all that is accepted
         bound.listen(_BACKLOG)
         self._listening = bound
         asyncio.get_running_loop().add_reader(bound, self._accept)
@@ -138,7 +139,12 @@ class Listener:
             task.cancel()
 
     def take(self, sock: socket.socket) -> None:
-        """Take a connected socket, or refuse it with one line."""
+        """Take a connected socket that another process accepted, or refuse it with one line."""
+        with contextlib.suppress(OSError):  # gone: that shows when it is used
+            _tune(sock)
+        self._take(sock)
+
+    def _take(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         if self.full:
             with sock, contextlib.suppress(OSError):
@@ -160,8 +166,6 @@ class Listener:
         kind = SecureConnection if self._certificate else Connection
         connection = kind(sendq_bytes=self._config.sendq, sock=sock, door=self)
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _keep_alive(sock)
             host, port = sock.getpeername()[:2]
             source = Source.at(host, port)
             connection.peer = str(source)
@@ -269,7 +273,7 @@ class Listener:
                     raise
                 self._rest(error)
                 return
-            self.take(sock)
+            self._take(sock)
 
     def _rest(self, error: OSError) -> None:
         """Leave connections in the backlog for a moment."""
@@ -285,8 +289,9 @@ class Listener:
             asyncio.get_running_loop().add_reader(self._listening, self._accept)
 
 
-def _keep_alive(sock: socket.socket) -> None:
-    """Find peers that are gone without a word: idle ones, and those that owe us an answer."""
+def _tune(sock: socket.socket) -> None:
+    """Send at once, and find peers that are gone without a word: idle or owing us an answer."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         ("TCP_KEEPIDLE", 60),

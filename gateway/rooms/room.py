@@ -45,6 +45,8 @@ log = get_logger(__name__)
 
 _NAMES_LISTED = 50
 _SUMMARY_S = 2.0
+_SUMMARY_PERSON_S = 0.000_5
+"""Each gets a write then: in a crowd no more than 2,000 a second."""
 _PAGES_OF_SENDQ = 16
 """A page of a replay is this part of a SendQ: who reads is not cut off by it."""
 
@@ -368,7 +370,8 @@ class Room:
             return
         if self._summary is None:
             self._summary = [0, 0]
-            self._summing = asyncio.get_running_loop().call_later(_SUMMARY_S, self._sum_up)
+            wait_s = max(_SUMMARY_S, len(self.people) * _SUMMARY_PERSON_S)
+            self._summing = asyncio.get_running_loop().call_later(wait_s, self._sum_up)
         self._summary[isinstance(envelope.event, Left)] += 1
 
     def _sum_up(self) -> None:

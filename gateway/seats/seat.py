@@ -7,6 +7,7 @@ Here a client's bytes become commands at the rate it may send them.
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,7 @@ class Seat:
         self._silence: asyncio.TimerHandle | None = None
         self._tokens = float(host.config.burst)
         self._bytes = float(host.config.burst * host.config.max_line)
-        self._tokens_at = asyncio.get_running_loop().time()
+        self._tokens_at = time.monotonic()
         self._most_outstanding = host.config.burst
         self._hung_up = False
         self._pumping = False
@@ -391,7 +392,7 @@ class Seat:
         blank or over-long lines are no commands, but reading them is work.
         """
         config = self._host.config
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if now > self._tokens_at:
             passed = (now - self._tokens_at) * config.rate
             self._tokens_at = now

@@ -53,7 +53,8 @@ class Member(NamedTuple):
         return self._replace(name=name).does("rename", "renamed")
 
     def does(self, verb: str, body: str, ref: int = 0, age_ms: int = 0) -> tuple[Any, ...]:
-        return (verb, self.session, self.gateway, self.generation, self.name, ref, age_ms, body)
+        membership = f"{self.gateway} {self.generation} {self.name}"
+        return (verb, self.session, membership, ref, age_ms, body)
 
 
 class Channel:

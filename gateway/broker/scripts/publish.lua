@@ -9,8 +9,8 @@
 --       5 log length  6 history length  7 retention s  8 batch memory s
 --       9 refs prefix: with a session behind it, the key of a stream REF-0: offset
 --       10 refs kept of each session  11 refs seconds
---       then, for each operation, 8 fields:
---       verb, session, holder's gateway, holder's generation, name, ref ('0': none),
+--       then, for each operation, 6 fields:
+--       verb, session, its membership once this is done, ref ('0': none),
 --       how many ms ago it was accepted, body
 --
 -- Verbs: say (a member speaks), join (becomes a member; an older generation of
@@ -47,8 +47,8 @@ if not room[1] or (ARGV[4] ~= '' and ARGV[4] ~= room[1]) then return 'epoch' end
 redis.call('XLEN', log)
 redis.call('XLEN', said)
 redis.call('HLEN', members)
-for i = 12, #ARGV, 8 do
-  if ARGV[i + 5] ~= '0' then redis.call('XLEN', ARGV[9] .. ARGV[i + 1]) end
+for i = 12, #ARGV, 6 do
+  if ARGV[i + 3] ~= '0' then redis.call('XLEN', ARGV[9] .. ARGV[i + 1]) end
 end
 
 local epoch, offset = room[1], tonumber(room[2])
@@ -99,16 +99,16 @@ local function set_membership(session, membership)
   end
 end
 
-local function apply(index, verb, session, holder, generation, name, ref, age, body)
+local function apply(index, verb, session, membership, ref, age, body)
   local refs = ref ~= '0' and ARGV[9] .. session
   if refs then
     local answer = said_before(refs, ref)
     if answer then return answer end
   end
   local member = membership_of(session)
-  local membership = holder .. ' ' .. generation .. ' ' .. name
   -- Nearly all that happens is said by who holds the membership, to the letter.
   if verb ~= 'say' or member ~= membership then
+    local holder, generation = string.match(membership, '^(%S+) (%d+) ')
     local its_gateway, its_generation = string.match(member or '', '^(%S+) (%d+) ')
     local ahead = tonumber(its_generation or generation) - tonumber(generation)
     local mine = ahead == 0 and its_gateway == holder
@@ -133,8 +133,8 @@ local function apply(index, verb, session, holder, generation, name, ref, age, b
   return offset
 end
 
-for i = 12, #ARGV, 8 do
-  results[#results + 1] = apply(#results, unpack(ARGV, i, i + 7))
+for i = 12, #ARGV, 6 do
+  results[#results + 1] = apply(#results, unpack(ARGV, i, i + 5))
 end
 
 redis.call('HSET', meta, 'offset', offset)

@@ -41,8 +41,8 @@ _GRAIN_US = 2000
 _ENTRANCE_S = 60.0
 _TICK_S = 0.01
 _QUIET_S = 0.3
-_QUIET_AFTER_JOINS_S = 2.5
-"""Longer than joins and leaves wait to be summed up."""
+_QUIET_AFTER_JOINS_S, _AND_OF_EACH_S = 2.5, 0.000_6
+"""Longer than joins and leaves wait to be summed up: the longer the more people there are."""
 _HUSH_S = 30.0
 _STUCK_S = 5.0
 _POLL_S = 0.002
@@ -71,7 +71,8 @@ class Fleet:
         self._sent: list[int] = []
         self._sent_bytes: list[int] = []
         self._due_bytes = 0
-        self._quiet_s = _QUIET_AFTER_JOINS_S
+        together = len(everybody) / enter.shape.rooms
+        self._quiet_s = max(_QUIET_AFTER_JOINS_S, together * _AND_OF_EACH_S)
 
     # Coming in.
 

@@ -64,7 +64,7 @@ def test_all_that_waits_for_a_room_goes_in_one_batch(outbox, submit):
     batch = send(outbox)
     assert [str(one.verb) for one in batch.operations] == ["join", "say", "say", "rename"]
     assert (batch.room, batch.epoch) == ("lobby", "a")
-    assert batch.operations[3].member_name == "al"
+    assert batch.operations[3].membership.endswith(" al")
 
 
 def test_a_batch_is_capped_in_bytes(outbox, submit):

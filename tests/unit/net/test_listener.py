@@ -107,6 +107,27 @@ async def test_without_the_flag_no_header_is_guessed(door):
     assert guest.connection.peer == address_of(client)
 
 
+@pytest.mark.parametrize("accepted_by", ["it", "another process"])
+async def test_each_socket_sends_at_once_and_finds_out_that_its_peer_is_gone(door, accepted_by):
+    """DESIGN 3: a TCP connection that looks open proves nothing."""
+    here = door()
+    if accepted_by == "it":
+        door.client(here)
+    else:
+        listening = bind("127.0.0.1", 0)
+        listening.listen()
+        with listening, socket.create_connection(listening.getsockname()) as client:
+            here.listener.take(listening.accept()[0])
+            await heard(client)
+    await here.until(lambda: here.guests, "opened")
+    sock = here.guests[0].connection._transport.get_extra_info("socket")
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+
+
 async def test_a_crowd_that_goes_at_once_is_seen_out_by_and_by(door):
     """Promise 5: each end is work; whoever stays is heard in between."""
     here, loop = door(), asyncio.get_running_loop()
