@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import math
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from redis.exceptions import (
     ResponseError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.config import Config, SettingsError
 
@@ -212,20 +214,33 @@ async def _pipeline(client: redis_asyncio.Redis, commands: Sequence[bytes]) -> l
         connection = await pool.get_connection()
     except Unreachable as error:
         raise NotSent(str(error) or type(error).__name__) from error
-    replies: list[Any] = []
     try:
         await connection.send_packed_command(b"".join(commands), check_health=False)
-        for _ in commands:
-            try:
-                replies.append(await connection.read_response(disconnect_on_error=False))
-            except _ANSWERS as error:
-                replies.append(error)
+        return await _replies(connection, len(commands))
     except BaseException:
         # What is still to come must not answer the next call.
         await connection.disconnect(nowait=True)
         raise
     finally:
         await pool.release(connection)
+
+
+async def _replies(connection: Any, count: int) -> list[Any]:
+    """Under one time-out: redis-py's own, for each reply, costs more than the reply."""
+    replies: list[Any] = []
+    limit_s = connection.socket_timeout
+    try:
+        async with asyncio.timeout(limit_s):
+            for _ in range(count):
+                try:
+                    reply = await connection.read_response(
+                        timeout=math.inf, disconnect_on_error=False
+                    )
+                except _ANSWERS as error:
+                    reply = error
+                replies.append(reply)
+    except TimeoutError as error:
+        raise RedisTimeoutError(f"no answer for {limit_s:g} s") from error
     return replies
 
 
