@@ -6,7 +6,6 @@ changes who is here and is handed to the hub.  Knows no sockets, and never await
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,13 +27,13 @@ from gateway.chat.events import (
     Returned,
     Said,
     SessionId,
-    Summary,
     Told,
     Welcome,
     decode_envelope,
 )
 from gateway.config import Config
 from gateway.ops.logs import get_logger
+from gateway.rooms.comings import Comings
 from gateway.rooms.hub import Hub
 from gateway.rooms.inquiries import Inquiries
 from gateway.rooms.relay import Counts, Reading, Relay
@@ -44,9 +43,6 @@ from gateway.rooms.resident import Resident
 log = get_logger(__name__)
 
 _NAMES_LISTED = 50
-_SUMMARY_S = 2.0
-_SUMMARY_PERSON_S = 0.000_5
-"""Each gets a write then: in a crowd no more than 2,000 a second."""
 _PAGES_OF_SENDQ = 16
 """A page of a replay is this part of a SendQ: who reads is not cut off by it."""
 
@@ -79,6 +75,7 @@ class Room:
     __slots__ = (
         "_around",
         "_awaited",
+        "_comings",
         "_doubted",
         "_joined_since",
         "_joining",
@@ -89,8 +86,6 @@ class Room:
         "_residents",
         "_sorted",
         "_subscribed",
-        "_summary",
-        "_summing",
         "_touched",
         "name",
         "people",
@@ -115,8 +110,7 @@ class Room:
         self._doubted = False
         self._people_unknown = True  # they are to be read with the log
         self._touched = False  # something came since the last comparison
-        self._summary: list[int] | None = None  # joined, left
-        self._summing: asyncio.TimerHandle | None = None
+        self._comings = Comings(around.config.quiet_above, self._tell_all)
 
     @property
     def open(self) -> bool:
@@ -325,7 +319,8 @@ class Room:
                         session = joiner.session_id
                         name = joiner.name if joiner.name == name else name
                     self.people[session] = name
-                    self._tell_presence(item, out)
+                    if not self._comings.sums_up(item.event, len(self.people)):
+                        out.append(item)
                     if joiner:
                         self._pass_on(out)
                         self._settle(joiner, item.offset)
@@ -335,7 +330,8 @@ class Room:
                     if resident:
                         self._pass_on(out)
                         self.let_go(session, resident)
-                    self._tell_presence(item, out)
+                    if not self._comings.sums_up(item.event, len(self.people)):
+                        out.append(item)
                     if resident:
                         resident.left(item.epoch, item.offset)
                 case Renamed(session, _, new_name):
@@ -363,22 +359,8 @@ class Room:
             self._around.hub.deliver(self.name, out)
             out.clear()
 
-    def _tell_presence(self, envelope: Envelope, out: list[Envelope | Told]) -> None:
-        """Tell of a join or a leave; in a room of many, only sum it up."""
-        if self._summary is None and len(self.people) <= self._around.config.quiet_above:
-            out.append(envelope)
-            return
-        if self._summary is None:
-            self._summary = [0, 0]
-            wait_s = max(_SUMMARY_S, len(self.people) * _SUMMARY_PERSON_S)
-            self._summing = asyncio.get_running_loop().call_later(wait_s, self._sum_up)
-        self._summary[isinstance(envelope.event, Left)] += 1
-
-    def _sum_up(self) -> None:
-        if self._summary:
-            joined, left = self._summary
-            self._summary = None
-            self._around.hub.deliver(self.name, [Summary(joined, left)])
+    def _tell_all(self, item: Told) -> None:
+        self._around.hub.deliver(self.name, [item])
 
     # Becoming a member.
 
@@ -471,8 +453,7 @@ class Room:
 
     def _close_if_empty(self) -> None:
         if self.empty:
-            if self._summing:
-                self._summing.cancel()
+            self._comings.stop()
             self._around.emptied(self)
 
     def _welcome(self, resident: Resident, offset: int, history: Sequence[Said]) -> Welcome:

@@ -15,7 +15,6 @@ from gateway.chat.events import (
     Message,
     Missed,
     Renamed,
-    Summary,
     Welcome,
     decode_envelope,
     encode_event,
@@ -248,24 +247,6 @@ async def test_who_joins_gets_the_history_before_and_the_events_after(stage):
     assert [said.envelope.event.text for said in welcome.history] == ["one", "two", "three"]
     assert (welcome.people, list(welcome.names), after) == (1, ["alice"], four)
     assert alice.notes == [("joined", 1)]
-
-
-@pytest.mark.parametrize(("people", "wait_s"), [(300, 2.0), (4000, 2.0), (8000, 4.0)])
-async def test_the_more_hear_a_summary_the_longer_it_waits(stage, monkeypatch, people, wait_s):
-    """DESIGN 4: summed up, at most every 2 s; promise 5: to a crowd it is many writes."""
-    timers = []
-    loop = asyncio.get_running_loop()
-    monkeypatch.setattr(loop, "call_later", lambda *timer: timers.append(timer))
-    for number in range(1, people):
-        stage.log.members[f"m{number}"] = Member(Holder("G2", f"m{number}", 1), f"m{number}")
-    alice = await stage.enter()
-    stage.arrive(stage.log.append(Joined("s2", "bob"), Left("m1", "m1"), Left("s2", "bob")))
-    assert alice.heard == []
-    ((after_s, sum_up),) = timers
-    assert after_s == wait_s
-    sum_up()
-    stage.hub.flush()
-    assert alice.heard == [Summary(joined=2, left=2)]
 
 
 async def test_events_that_are_lost_on_the_way_are_delivered_from_the_log(stage):
