@@ -126,6 +126,7 @@ class Gateway:
         self._config = config
         self.certificate = certificate
         self._client = calls.connect(config)
+        caller = calls.Caller(self._client)
         self._keys = keys = Keys(config.namespace, database(config))
         self._own_channel = keys.probes(self.id)
         self._vitals = Vitals(config)
@@ -139,9 +140,9 @@ class Gateway:
         def people() -> int:
             return len(host.seats)
 
-        reader = Reader(self._client, keys, config)
+        reader = Reader(caller, keys, config)
         self._registry = Registry(
-            self._client,
+            caller,
             keys,
             config,
             self.id,
@@ -160,7 +161,7 @@ class Gateway:
             self._host.event,
         )
         self._publisher = Publisher(
-            self._client,
+            caller,
             keys,
             config,
             self.id,
@@ -177,7 +178,7 @@ class Gateway:
         )
         clock = RedisClock()
         self._presence = Presence(
-            self._client,
+            caller,
             keys,
             config,
             self.id,

@@ -152,34 +152,110 @@ def connect(config: Config) -> redis_asyncio.Redis:
     return redis_asyncio.Redis.from_pool(pool)
 
 
-async def call(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
-    """Make all ``calls`` in one pipeline; their replies, or the errors Redis answered.
+class Caller:
+    """Calls scripts over connections that it keeps, one for each call that is under way.
 
-    Raises one of ``Unreachable`` if they were not all answered in time; ``NotSent`` if
-    Redis can't have got any of them.  An error that Redis answered says that the call
-    was not run.  Scripts that Redis does not know (any more) are loaded and called again.
+    They are the client's, but taken from its pool once and not for each call: that, and the
+    two time-outs that redis-py has for each of them, cost more than the call.
     """
-    pool: Any = client.connection_pool
-    try:
-        with _cancellable():
-            replies = await _call(client, calls)
-    except Unreachable:
-        # The other connections are as suspect: each would cost a time-out of its own.
-        await pool.disconnect(inuse_connections=False)
-        raise
-    if any(isinstance(reply, AuthenticationError) or from_replica(reply) for reply in replies):
-        # New connections may be let in, or lead to the primary.  One that is in use now must
-        # not be used again either: a replica still answers those who only read.
-        await pool.update_active_connections_for_reconnect()
-        await pool.disconnect(inuse_connections=False)
-    return replies
+
+    def __init__(self, client: redis_asyncio.Redis) -> None:
+        self._pool: Any = client.connection_pool
+        self._limit_s: float | None = self._pool.connection_kwargs.get("socket_timeout")
+        self._idle: list[Any] = []
+        self._era = 0  # connections of an earlier one are not to be used again
+
+    async def call(self, calls: Sequence[Call]) -> list[Any]:
+        """Make all ``calls`` in one pipeline; their replies, or the errors Redis answered.
+
+        Raises one of ``Unreachable`` if they were not all answered in time; ``NotSent`` if
+        Redis can't have got any of them.  An error that Redis answered says that the call
+        was not run.  Scripts that Redis does not know (any more) are loaded and called again.
+        """
+        try:
+            with _cancellable():
+                replies = await self._call(calls)
+        except Unreachable:
+            # The other connections are as suspect: each would cost a time-out of its own.
+            await self._part_with_idle()
+            raise
+        if any(isinstance(reply, AuthenticationError) or from_replica(reply) for reply in replies):
+            # New connections may be let in, or lead to the primary.  One that is in use now must
+            # not be used again either: a replica still answers those who only read.
+            self._era += 1
+            await self._pool.update_active_connections_for_reconnect()
+            await self._part_with_idle()
+        return replies
+
+    async def aclose(self) -> None:
+        """Let go of the connections that are not in use."""
+        await self._part_with_idle()
+
+    async def _call(self, calls: Sequence[Call]) -> list[Any]:
+        replies = await self._pipeline([_packed(one) for one in calls])
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            scripts = {calls[i].script for i in unknown}
+            loads = [_pack("SCRIPT", "LOAD", script.text) for script in scripts]
+            try:
+                again = await self._pipeline(loads + [_packed(calls[i]) for i in unknown])
+            except NotSent:
+                return replies  # the others have run
+            for i, reply in zip(unknown, again[len(loads) :], strict=True):
+                replies[i] = reply
+        return replies
+
+    async def _pipeline(self, commands: Sequence[bytes]) -> list[Any]:
+        """Without redis-py's own pipeline, whose packing and retry machinery cost as much again."""
+        connection, era = await self._connection(), self._era
+        answered = False
+        try:
+            async with asyncio.timeout(self._limit_s):
+                await connection.send_packed_command(b"".join(commands), check_health=False)
+                replies = [await _reply(connection) for _ in commands]
+            answered = True
+        except TimeoutError as error:
+            raise RedisTimeoutError(f"no answer for {self._limit_s:g} s") from error
+        finally:
+            # What is still to come must not answer the next call.
+            if answered and era == self._era:
+                self._idle.append(connection)
+            else:
+                await self._part_with(connection)
+        return replies
+
+    async def _connection(self) -> Any:
+        """One that is there and was not closed meanwhile, or a new one."""
+        while self._idle:
+            connection = self._idle.pop()
+            with contextlib.suppress(OSError, RedisError):
+                if not await connection.can_read():
+                    return connection
+            await self._part_with(connection)
+        try:
+            connection = await self._pool.get_connection()
+        except Unreachable as error:
+            raise NotSent(str(error) or type(error).__name__) from error
+        connection.socket_timeout = None  # ours is for the whole pipeline
+        return connection
+
+    async def _part_with_idle(self) -> None:
+        while self._idle:
+            await self._part_with(self._idle.pop())
+        await self._pool.disconnect(inuse_connections=False)
+
+    async def _part_with(self, connection: Any) -> None:
+        """Give a connection back to the pool, to be made anew by who uses it next."""
+        connection.socket_timeout = self._limit_s
+        await connection.disconnect(nowait=True)
+        await self._pool.release(connection)
 
 
 @contextlib.contextmanager
 def _cancellable() -> Iterator[None]:
     """Raise the ``CancelledError`` that came in between and was swallowed.
 
-    Below Python 3.12 ``asyncio.wait_for``, with which redis-py writes, can do that
+    Below Python 3.12 ``asyncio.wait_for``, with which redis-py greets a server, can do that
     (python/cpython#86296); and then a task that repeats its calls never ends.
     """
     task = asyncio.current_task()
@@ -192,56 +268,11 @@ def _cancellable() -> Iterator[None]:
             raise asyncio.CancelledError
 
 
-async def _call(client: redis_asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
-    replies = await _pipeline(client, [_packed(one) for one in calls])
-    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if unknown:
-        scripts = {calls[i].script for i in unknown}
-        loads = [_pack("SCRIPT", "LOAD", script.text) for script in scripts]
-        try:
-            again = await _pipeline(client, loads + [_packed(calls[i]) for i in unknown])
-        except NotSent:
-            return replies  # the others have run
-        for i, reply in zip(unknown, again[len(loads) :], strict=True):
-            replies[i] = reply
-    return replies
-
-
-async def _pipeline(client: redis_asyncio.Redis, commands: Sequence[bytes]) -> list[Any]:
-    """Without redis-py's own pipeline: packing in C and no retry machinery halve the cost."""
-    pool: Any = client.connection_pool
+async def _reply(connection: Any) -> Any:
     try:
-        connection = await pool.get_connection()
-    except Unreachable as error:
-        raise NotSent(str(error) or type(error).__name__) from error
-    try:
-        await connection.send_packed_command(b"".join(commands), check_health=False)
-        return await _replies(connection, len(commands))
-    except BaseException:
-        # What is still to come must not answer the next call.
-        await connection.disconnect(nowait=True)
-        raise
-    finally:
-        await pool.release(connection)
-
-
-async def _replies(connection: Any, count: int) -> list[Any]:
-    """Under one time-out: redis-py's own, for each reply, costs more than the reply."""
-    replies: list[Any] = []
-    limit_s = connection.socket_timeout
-    try:
-        async with asyncio.timeout(limit_s):
-            for _ in range(count):
-                try:
-                    reply = await connection.read_response(
-                        timeout=math.inf, disconnect_on_error=False
-                    )
-                except _ANSWERS as error:
-                    reply = error
-                replies.append(reply)
-    except TimeoutError as error:
-        raise RedisTimeoutError(f"no answer for {limit_s:g} s") from error
-    return replies
+        return await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+    except _ANSWERS as error:
+        return error
 
 
 def _packed(one: Call) -> bytes:

@@ -7,6 +7,7 @@ yet is waited for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from redis.asyncio import Redis
@@ -19,7 +20,7 @@ from redis.exceptions import (
 )
 
 from gateway.broker.backoff import Backoff
-from gateway.broker.calls import SCRIPTS, SYNC, Call, Unreachable, call
+from gateway.broker.calls import SCRIPTS, SYNC, Call, Caller, Unreachable
 from gateway.broker.keys import Keys
 from gateway.config import SettingsError
 from gateway.ops.logs import get_logger
@@ -82,7 +83,9 @@ async def _check_permissions(client: Redis, keys: Keys) -> None:
     for script in SCRIPTS:
         await client.script_load(script.text)
     # Knows no log and makes none: nothing is written.
-    (reply,) = await call(client, [Call(SYNC, keys.room("@"), ("", 0, 0, 0, 60, "", "0"))])
+    async with contextlib.aclosing(Caller(client)) as caller:
+        read = Call(SYNC, keys.room("@"), ("", 0, 0, 0, 60, "", "0"))
+        (reply,) = await caller.call([read])
     if isinstance(reply, ResponseError):
         raise NoPermissionError(str(reply)) if "permission" in str(reply).lower() else reply
     if isinstance(reply, RedisError):

@@ -12,10 +12,9 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway.broker.calls import BEAT, Call, Unreachable, call, from_replica
+from gateway.broker.calls import BEAT, Call, Caller, Unreachable, from_replica
 from gateway.broker.clock import RedisClock
 from gateway.broker.keys import Keys
 from gateway.chat.events import GatewayId
@@ -37,7 +36,7 @@ class Presence:
 
     def __init__(
         self,
-        client: Redis,
+        caller: Caller,
         keys: Keys,
         config: Config,
         gateway: GatewayId,
@@ -51,7 +50,7 @@ class Presence:
         on_unproven: Callable[[], None],
     ) -> None:
         self.ready = False
-        self._client = client
+        self._caller = caller
         self._keys = keys
         self._config = config
         self._gateway = gateway
@@ -137,7 +136,7 @@ class Presence:
             "probe",
         )
         asked_at = time.monotonic()
-        (reply,) = await call(self._client, [Call(BEAT, where, args)])
+        (reply,) = await self._caller.call([Call(BEAT, where, args)])
         if isinstance(reply, RedisError):
             raise reply
         if self._demoted:

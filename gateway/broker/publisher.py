@@ -6,11 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.broker.backoff import Backoff
-from gateway.broker.calls import PUBLISH, Call, NotSent, Unreachable, call
+from gateway.broker.calls import PUBLISH, Call, Caller, NotSent, Unreachable
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Batch, Operation, Outbox, Outcome
 from gateway.cadence import Cadence
@@ -37,7 +36,7 @@ class Publisher:
 
     def __init__(
         self,
-        client: Redis,
+        caller: Caller,
         keys: Keys,
         config: Config,
         gateway: GatewayId,
@@ -55,7 +54,7 @@ class Publisher:
         self.outcomes = dict.fromkeys(Outcome, 0)
         self.answered_s = Histogram()
         """From an operation's submission to Redis's answer."""
-        self._client = client
+        self._caller = caller
         self._keys = keys
         self._config = config
         self._gateway = gateway
@@ -128,7 +127,7 @@ class Publisher:
         if not batches:
             return True
         try:
-            replies = await call(self._client, [self._call(batch) for batch in batches])
+            replies = await self._caller.call([self._call(batch) for batch in batches])
         except NotSent:
             for batch in batches:
                 self.outbox.failed(batch)

@@ -6,10 +6,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway.broker.calls import SYNC, Call, call
+from gateway.broker.calls import SYNC, Call, Caller
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Holder
 from gateway.chat.events import GatewayId, SessionId
@@ -60,14 +59,14 @@ class Snapshot:
 class Reader:
     """Asks for snapshots of rooms; nothing is repeated here."""
 
-    def __init__(self, client: Redis, keys: Keys, config: Config) -> None:
-        self._client = client
+    def __init__(self, caller: Caller, keys: Keys, config: Config) -> None:
+        self._caller = caller
         self._keys = keys
         self._config = config
 
     async def read(self, questions: Sequence[Question]) -> list[Snapshot | RedisError]:
         """One answer a question.  Raises one of ``Unreachable`` if none came in time."""
-        replies = await call(self._client, [self._call(question) for question in questions])
+        replies = await self._caller.call([self._call(question) for question in questions])
         return [
             reply if isinstance(reply, RedisError) else _snapshot(reply, question)
             for question, reply in zip(questions, replies, strict=True)

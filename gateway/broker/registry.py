@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.broker.backoff import Backoff
-from gateway.broker.calls import BURY, REGISTRY, Call, NotSent, Unreachable, call
+from gateway.broker.calls import BURY, REGISTRY, Call, Caller, NotSent, Unreachable
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Holder
 from gateway.cadence import Cadence
@@ -118,7 +117,7 @@ class Registry:
 
     def __init__(
         self,
-        client: Redis,
+        caller: Caller,
         keys: Keys,
         config: Config,
         gateway: GatewayId,
@@ -126,7 +125,7 @@ class Registry:
         *,
         people: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._client = client
+        self._caller = caller
         self._keys = keys
         self._config = config
         self._gateway = gateway
@@ -193,7 +192,7 @@ class Registry:
         keys = self._keys
         where = (keys.beats, keys.dying, keys.gateways, keys.holds(gateway), keys.calls)
         args = (gateway, "dead" if dead else "")
-        (reply,) = await call(self._client, [Call(BURY, where, args)])
+        (reply,) = await self._caller.call([Call(BURY, where, args)])
         if isinstance(reply, RedisError):
             raise reply
 
@@ -231,7 +230,7 @@ class Registry:
         if not requests:
             return True
         try:
-            (replies,) = await call(self._client, [self._call(requests)])
+            (replies,) = await self._caller.call([self._call(requests)])
         except Unreachable as error:
             for request in requests:
                 request.unsure |= not isinstance(error, NotSent)

@@ -10,7 +10,7 @@ import fakeredis
 import pytest
 import pytest_asyncio
 
-from gateway.broker.calls import BEAT, BURY, PUBLISH, REGISTRY, Call, Script, call, connect
+from gateway.broker.calls import BEAT, BURY, PUBLISH, REGISTRY, Call, Caller, Script, connect
 from gateway.broker.embedded import EmbeddedServer
 from gateway.broker.keys import Keys
 from gateway.broker.reader import Question, Reader, Snapshot
@@ -86,6 +86,7 @@ class Scripts:
 
     def __init__(self, client: Any, *, real: bool) -> None:
         self.client, self.real = client, real
+        self.caller = Caller(client)
         self.keys = Keys("test")
         self.number = 0
 
@@ -124,7 +125,7 @@ class Scripts:
         config = Config(replay_events=replay_events, retention_s=retention_s)
         asked = {"create": True, "history": 10} | asked
         question = Question(room, epoch, offset, **asked)
-        (snapshot,) = await Reader(self.client, self.keys, config).read([question])
+        (snapshot,) = await Reader(self.caller, self.keys, config).read([question])
         if not isinstance(snapshot, Snapshot):
             raise snapshot
         return snapshot
@@ -227,7 +228,7 @@ class Scripts:
         return found
 
     async def _run(self, script: Script, keys: tuple[str, ...], *args: Any) -> Any:
-        (reply,) = await call(self.client, [Call(script, keys, args)])
+        (reply,) = await self.caller.call([Call(script, keys, args)])
         if isinstance(reply, Exception):
             raise reply
         return reply

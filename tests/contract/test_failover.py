@@ -12,7 +12,7 @@ from processes import RealRedis, eventually
 from proxy import FaultyProxy
 from redis.exceptions import ReadOnlyError
 
-from gateway.broker.calls import connect
+from gateway.broker.calls import Caller, connect
 from gateway.broker.clock import RedisClock
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Holder, Operation, Outcome
@@ -70,7 +70,7 @@ class Presences:
         )
         self.subscriber.subscribe([KEYS.probes("G1")])
         self.presence = Presence(
-            self.client,
+            Caller(self.client),
             KEYS,
             config,
             "G1",
@@ -151,7 +151,7 @@ async def demoted(client):
 async def test_what_a_replica_refused_was_not_said_and_is_said_later_once(redis, alice):
     """calls: it did nothing; so past the deadline "not delivered" would be true."""
     told = []
-    ours = Publisher(redis.client, redis.keys, Config(), "G3", lambda room: None)
+    ours = Publisher(redis.caller, redis.keys, Config(), "G3", lambda room: None)
     ours.serve("lobby", await redis.open("lobby", alice), [])
     holder = Holder("G1", "s1", 1)
     for text in ("one", "two"):
@@ -171,7 +171,7 @@ async def test_what_a_replica_refused_was_not_said_and_is_said_later_once(redis,
 @pytest.mark.parametrize("redis_url", ["real"], indirect=True)
 async def test_a_lease_that_a_replica_can_t_end_is_not_taken_for_ended(redis):
     """server: a drain is complete when everything is freed."""
-    registry = Registry(redis.client, redis.keys, Config(), "G1", on_forgone=lambda ghost: None)
+    registry = Registry(redis.caller, redis.keys, Config(), "G1", on_forgone=lambda ghost: None)
     await redis.beat("G1")
     async with demoted(redis.client):
         with pytest.raises(ReadOnlyError):

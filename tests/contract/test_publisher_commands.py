@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.broker.calls import NotSent, call
+from gateway.broker.calls import NotSent
 from gateway.broker.outbox import Holder, Operation, Outcome
 from gateway.broker.publisher import Publisher
 from gateway.chat.events import Joined, Message
@@ -14,7 +14,7 @@ ALICE = Holder("G1", "s1", 1)
 
 
 def publisher(redis, on_other_log=lambda room: None):
-    return Publisher(redis.client, redis.keys, Config(), "G3", on_other_log)
+    return Publisher(redis.caller, redis.keys, Config(), "G3", on_other_log)
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ async def test_what_was_not_answered_is_repeated_and_said_once(
     redis, channel, alice, told, monkeypatch
 ):
     """DESIGN 3: batches make repeats harmless; redis-py's own retries would publish twice."""
-    ours = publisher(redis)
+    ours, call = publisher(redis), redis.caller.call
 
-    async def done_but_not_answered(client, calls):
-        await call(client, calls)
+    async def done_but_not_answered(calls):
+        await call(calls)
         raise TimeoutError
 
-    monkeypatch.setattr("gateway.broker.publisher.call", done_but_not_answered)
     ours.serve("lobby", await redis.open("lobby", alice), [])
+    monkeypatch.setattr(redis.caller, "call", done_but_not_answered)
     ours.submit(says("lobby", "hi", told))
     assert not await ours.run_once()
     assert told == []
@@ -76,12 +76,12 @@ async def test_who_spoke_while_redis_was_away_is_told_the_truth_past_the_deadlin
 ):
     """Promise 4: "not delivered" if it was never sent, be it tried; "not confirmed" if it was."""
 
-    async def fails(client, calls):
+    async def fails(calls):
         raise failure
 
-    monkeypatch.setattr("gateway.broker.publisher.call", fails)
     ours = publisher(redis)
     ours.serve("lobby", await redis.open("lobby", alice), [])
+    monkeypatch.setattr(redis.caller, "call", fails)
     ours.submit(says("lobby", "hi", told))
     for _ in range(2):
         assert not await ours.run_once()

@@ -18,10 +18,10 @@ class Ours:
 
     def __init__(self, redis):
         self._redis = redis
-        client, keys = redis.client, redis.keys
-        publisher = Publisher(client, keys, CONFIG, "G3", lambda room: None)
-        self.registry = Registry(client, keys, CONFIG, "G3", on_forgone=lambda ghost: None)
-        self.reaper = Reaper(client, keys, publisher, self.registry)
+        caller, keys = redis.caller, redis.keys
+        publisher = Publisher(caller, keys, CONFIG, "G3", lambda room: None)
+        self.registry = Registry(caller, keys, CONFIG, "G3", on_forgone=lambda ghost: None)
+        self.reaper = Reaper(redis.client, keys, publisher, self.registry)
         self.services = (publisher.run_forever, self.registry.run_forever)
 
     async def reap_the_silent(self):

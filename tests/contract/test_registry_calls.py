@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.broker.calls import NotSent, call
+from gateway.broker.calls import NotSent
 from gateway.broker.outbox import Holder
 from gateway.broker.registry import Found, Ghost, Granted, Registry
 from gateway.config import Config
@@ -16,9 +16,9 @@ class Ours:
     def __init__(self, redis, monkeypatch):
         self.forgone, self.answers = [], []
         self.registry = Registry(
-            redis.client, redis.keys, Config(), "G2", on_forgone=self.forgone.append
+            redis.caller, redis.keys, Config(), "G2", on_forgone=self.forgone.append
         )
-        self._monkeypatch = monkeypatch
+        self._monkeypatch, self._caller = monkeypatch, redis.caller
 
     def claim(self, session="s1", name="alice", generation=0):
         """Returns a list that is empty as long as the claim is wanted."""
@@ -37,12 +37,14 @@ class Ours:
     async def ask_in_vain(self):
         """Redis does what is asked, and its answer is lost."""
 
-        async def done_but_not_answered(client, calls):
-            await call(client, calls)
+        call = self._caller.call
+
+        async def done_but_not_answered(calls):
+            await call(calls)
             raise TimeoutError
 
         with self._monkeypatch.context() as patch:
-            patch.setattr("gateway.broker.registry.call", done_but_not_answered)
+            patch.setattr(self._caller, "call", done_but_not_answered)
             assert not await self.registry.run_once()
 
     async def settle(self):
@@ -136,12 +138,12 @@ async def test_a_claim_that_was_never_made_and_is_not_wanted_is_not_made(redis, 
 async def test_a_claim_that_redis_never_got_is_not_undone(redis, ours, monkeypatch):
     """Registry: there is nothing to undo, and Redis, just back, has others to answer."""
 
-    async def refused(client, calls):
+    async def refused(calls):
         raise NotSent("refused")
 
     gone = ours.claim()
     with monkeypatch.context() as patch:
-        patch.setattr("gateway.broker.registry.call", refused)
+        patch.setattr(redis.caller, "call", refused)
         assert not await ours.registry.run_once()
     gone.append("hung up")
     before = await redis.everything()
@@ -191,13 +193,13 @@ async def test_who_comes_again_later_is_newer_than_what_is_ended(redis, ours):
 async def test_what_is_granted_to_who_went_meanwhile_is_given_up(redis, ours, monkeypatch):
     """Promise 6: a name and a membership end with the session."""
     before = await at_g1(redis)
-    gone = ours.claim()
+    gone, call = ours.claim(), redis.caller.call
 
-    async def hangs_up_meanwhile(client, calls):
+    async def hangs_up_meanwhile(calls):
         gone.append("hung up")
-        return await call(client, calls)
+        return await call(calls)
 
-    monkeypatch.setattr("gateway.broker.registry.call", hangs_up_meanwhile)
+    monkeypatch.setattr(redis.caller, "call", hangs_up_meanwhile)
     await ours.settle()
     assert [ghost.holder.generation for ghost in ours.forgone] == [before + 1]
     assert (await held(redis), ours.answers) == ([], [])

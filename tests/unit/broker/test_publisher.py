@@ -26,13 +26,13 @@ class Stage:
         config = Config(publish_deadline=deadline_s, publish_pace=pace)
         self.people = 0
         self.publisher = Publisher(
-            None, Keys("test"), config, "G1", lambda room: None, people=lambda: self.people
+            self, Keys("test"), config, "G1", lambda room: None, people=lambda: self.people
         )
         self.calls = []
         self.told = asyncio.Queue()
         self.asked = asyncio.Event()
 
-    async def call(self, client, calls):
+    async def call(self, calls):
         self.calls.append(len(calls))
         self.asked.set()
         return await self.answer()
@@ -52,10 +52,9 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(monkeypatch, request):
+async def stage(request):
     """With the deadline that the test asks for, or a short one."""
     stage = Stage(getattr(request, "param", 0.1))
-    monkeypatch.setattr("gateway.broker.publisher.call", stage.call)
     services = (stage.publisher.run_forever(), stage.publisher.expire_forever())
     tasks = [asyncio.create_task(service) for service in services]
     yield stage
