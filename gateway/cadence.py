@@ -48,12 +48,12 @@ class Cadence:
 
     def one_more(self) -> None:
         """One more waits."""
-        now = self._loop.time()
-        if not self.count:
-            self._since = now
         self.count += 1
-        if self._is_due:
+        if self._is_due or not self._pace.matters(self.count):
             return
+        now = self._loop.time()
+        if self.count == 1:
+            self._since = now
         people = self._people()
         self._until = self._since
         if self._since < self._taken_at + self._pace.wait_s(0, people):

@@ -38,6 +38,10 @@ class Pace:
     person_s: float
     """No longer than so much for each of the people: with few of them next to nothing."""
 
+    def matters(self, count: int) -> bool:
+        """Whether ``count`` things wait another time than one less."""
+        return count == 1 or count == self.few or count >= self.enough
+
     def wait_s(self, count: int, people: int) -> float:
         """How long the first of ``count`` things waits that are for so many people."""
         if count >= self.enough:

@@ -63,7 +63,7 @@ _VERBS: dict[type, Verb] = {
 }
 
 
-class Outcome(enum.Enum):
+class Outcome(enum.IntEnum):
     """What became of an operation.  Each is told exactly one."""
 
     CONFIRMED = enum.auto()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from redis.exceptions import RedisError
 
@@ -22,6 +23,8 @@ log = get_logger(__name__)
 
 _PIPELINE_BATCHES_BYTES = 4
 """A pipeline carries as many bytes as this many full batches."""
+_ROOMS_KNOWN = 4096
+"""For so many rooms keys are not made anew for each call."""
 _EXPIRE_S = 1.0
 """How long after its deadline a line can be told of, at most."""
 
@@ -60,6 +63,7 @@ class Publisher:
         self._gateway = gateway
         self._on_other_log = on_other_log
         self._refused: set[str] = set()
+        self._of_room = lru_cache(_ROOMS_KNOWN)(self._words)
         self._wake = asyncio.Event()
         self._cadence = Cadence(config.publish_pace, people, self._wake.set)
         self._drained = asyncio.Event()
@@ -72,10 +76,15 @@ class Publisher:
         self._drained.clear()
         self._cadence.one_more()
 
-    def _count(self, operation: Operation, outcome: Outcome) -> None:
+    def _count(self, _operation: Operation, outcome: Outcome) -> None:
         self.outcomes[outcome] += 1
-        if outcome not in (Outcome.NOT_DELIVERED, Outcome.NOT_CONFIRMED):
-            self.answered_s.observe(time.monotonic() - operation.submitted_at)
+
+    def _answered(self, batch: Batch, results: list[bytes]) -> None:
+        now = time.monotonic()
+        for operation in batch.operations:
+            if not operation.finished:
+                self.answered_s.observe(now - operation.submitted_at)
+        self.outbox.answered(batch, results)
 
     def serve(self, room: str, epoch: str, restore: list[Operation]) -> None:
         """The room's log is known; see ``Outbox.serve``."""
@@ -147,7 +156,7 @@ class Publisher:
                     self._on_other_log(batch.room)
             else:
                 self._refused.discard(batch.room)
-                self.outbox.answered(batch, reply.split())
+                self._answered(batch, reply.split())
         return good
 
     def _complain(self, room: str, error: RedisError) -> None:
@@ -157,20 +166,8 @@ class Publisher:
             log.warning("publish refused", room=room, error=str(error))
 
     def _call(self, batch: Batch) -> Call:
-        config, keys = self._config, self._keys
-        args: list[str | bytes | int] = [
-            keys.channel(batch.room),
-            self._gateway,
-            batch.number,
-            batch.epoch,
-            config.log_length,
-            config.history_length,
-            config.retention_s,
-            config.batch_memory_s,
-            keys.refs(batch.room),
-            config.refs_kept,
-            config.refs_s,
-        ]
+        keys, constant = self._of_room(batch.room)
+        args = [batch.number, batch.epoch, *constant]
         now = time.monotonic()
         for operation in batch.operations:
             args += (
@@ -181,4 +178,20 @@ class Publisher:
                 max(0, int((now - operation.submitted_at) * 1000)),
                 operation.body,
             )
-        return Call(PUBLISH, (*keys.room(batch.room), keys.batch(batch.room, self._gateway)), args)
+        return Call(PUBLISH, keys, args)
+
+    def _words(self, room: str) -> tuple[Sequence[str], Sequence[str | bytes | int]]:
+        """What is the same in each call for a room: keys and arguments."""
+        config, keys = self._config, self._keys
+        constant = (
+            keys.channel(room),
+            self._gateway,
+            config.log_length,
+            config.history_length,
+            config.retention_s,
+            config.batch_memory_s,
+            keys.refs(room),
+            config.refs_kept,
+            config.refs_s,
+        )
+        return (*keys.room(room), keys.batch(room, self._gateway)), tuple(map(str, constant))

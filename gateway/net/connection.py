@@ -84,6 +84,7 @@ class Connection(asyncio.BufferedProtocol):
         "_held",
         "_sendq_bytes",
         "_sock",
+        "_straight",
         "_taken_bytes",
         "_transport",
         "opened_at",
@@ -114,6 +115,7 @@ class Connection(asyncio.BufferedProtocol):
         """Sent or in the SendQ."""
         self._transport: asyncio.Transport | None = None
         self._sock = sock
+        self._straight: socket.socket | None = None  # while bytes may go past the transport
         self._door = door
         self._taken_bytes = 0  # by the peer, when we last looked
         self._sendq_bytes = sendq_bytes
@@ -155,6 +157,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self.opened_at = asyncio.get_running_loop().time()
         self._set_limits(self._transport)
+        self._straight = self._sock
         if self._door:
             self._door.opened(self)
 
@@ -189,11 +192,14 @@ class Connection(asyncio.BufferedProtocol):
             self.receiver.hung_up()
 
     def pause_writing(self) -> None:
+        self._straight = None
         if self.stalled_since is None:
             self.stalled_since = asyncio.get_running_loop().time()
 
     def resume_writing(self) -> None:
         self.stalled_since = None
+        if self.reason is None:
+            self._straight = self._sock
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost()
@@ -204,7 +210,7 @@ class Connection(asyncio.BufferedProtocol):
     def _lost(self) -> None:
         if self._close_timer:
             self._close_timer.cancel()
-        self._transport = self.stalled_since = None
+        self._transport = self._straight = self.stalled_since = None
 
     def _over(self) -> None:
         assert self.reason is not None
@@ -216,19 +222,19 @@ class Connection(asyncio.BufferedProtocol):
 
     def send(self, data: bytes) -> None:
         """Queue bytes.  A client whose SendQ is full is aborted."""
-        if self.reason is not None or self._transport is None:
-            return
-        self.sent_bytes += len(data)
-        if self._sock and self.stalled_since is None:
-            # Nothing waits before it.  The transport's way to the same system call
-            # costs a tenth of what a delivery does.
+        if self._straight:
+            # The transport's way to the same system call costs a tenth of what a delivery does.
             try:
-                sent = self._sock.send(data)
+                sent = self._straight.send(data)
             except OSError:
                 sent = 0  # the transport finds out why
+            self.sent_bytes += sent
             if sent == len(data):
                 return
             data = data[sent:]
+        if self.reason is not None or self._transport is None:
+            return
+        self.sent_bytes += len(data)
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > self._sendq_bytes:
             self.abort(CloseReason.SENDQ_FULL)
@@ -262,7 +268,7 @@ class Connection(asyncio.BufferedProtocol):
         is ``UNFLUSHED`` then.
         """
         loop = asyncio.get_running_loop()
-        first, self.reason = self.reason is None, self.reason or reason
+        first, self.reason, self._straight = self.reason is None, self.reason or reason, None
         if self._transport is None:
             if first:
                 loop.call_soon(self._over)
@@ -305,7 +311,7 @@ class Connection(asyncio.BufferedProtocol):
     def abort(self, reason: CloseReason) -> None:
         """Close at once; what is queued is dropped."""
         if self._transport is not None:
-            self.reason = self.reason or reason
+            self.reason, self._straight = self.reason or reason, None
             self._transport.abort()
         elif self.reason is None:
             self.close(reason, timeout_s=0)

@@ -192,13 +192,13 @@ class Seat:
         self.outstanding += 1
 
         def told(outcome: Outcome, offset: int) -> None:
-            if not self.hears:
+            if outcome is Outcome.CONFIRMED or not self.hears:
                 pass
             elif outcome is Outcome.REPEATED:
                 # Its event was delivered already; else it is acknowledged in its place.
                 if offset <= self._host.offset(room):
                     self.tell(Delivered("", event.text, event.ref, offset))
-            elif outcome is not Outcome.CONFIRMED:
+            else:
                 certain = outcome is not Outcome.NOT_CONFIRMED
                 self.session.not_delivered(event, certain=certain)
             self.confirmed()
@@ -351,12 +351,13 @@ class Seat:
                 self._pumping = False
 
     def _pump(self) -> None:
-        session, connection = self.session, self.connection
+        session, connection, front = self.session, self.connection, self._front
         speakers = self._host.cluster.speakers
+        self._refill()
         while not self.leaving:
             if not session.listening:
                 return
-            if not self._front.pending:
+            if not front.pending:
                 self._handled_all()
                 return
             if self.outstanding >= self._most_outstanding:
@@ -366,13 +367,13 @@ class Seat:
                 connection.hold(Hold.OUTBOX)
                 speakers.wait(self)
                 return
-            wait_s = self._refill()
-            if wait_s > 0:
+            if self._tokens < 1 or self._bytes < 0:
                 if not connection.held(Hold.RATE):
                     connection.hold(Hold.RATE)
+                    wait_s = self._until_refilled_s()
                     asyncio.get_running_loop().call_later(wait_s, self._rate_again)
                 return
-            command = self._front.next()
+            command = front.next()
             if command is None:
                 self._handled_all()
                 return
@@ -385,22 +386,23 @@ class Seat:
         if self._hung_up:
             self.end(CloseReason.HUNG_UP)
 
-    def _refill(self) -> float:
-        """Seconds until this client may send again; 0 if it may now.
+    def _refill(self) -> None:
+        """Give this client what it may send by now.
 
         Lines cost a token each, and bytes are bounded by as many longest lines:
         blank or over-long lines are no commands, but reading them is work.
         """
         config = self._host.config
         now = time.monotonic()
-        if now > self._tokens_at:
-            passed = (now - self._tokens_at) * config.rate
-            self._tokens_at = now
-            self._tokens = min(self._tokens + passed, config.burst)
-            most_bytes = float(config.burst * config.max_line)
-            self._bytes = min(self._bytes + passed * config.max_line, most_bytes)
-        if self._tokens >= 1 and self._bytes >= 0:
-            return 0.0
+        passed = (now - self._tokens_at) * config.rate
+        self._tokens_at = now
+        self._tokens = min(self._tokens + passed, config.burst)
+        most_bytes = float(config.burst * config.max_line)
+        self._bytes = min(self._bytes + passed * config.max_line, most_bytes)
+
+    def _until_refilled_s(self) -> float:
+        """Seconds until this client may send again."""
+        config = self._host.config
         return max(1 - self._tokens, -self._bytes / config.max_line) / config.rate
 
     def _rate_again(self) -> None:

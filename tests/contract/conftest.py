@@ -106,7 +106,7 @@ class Scripts:
             self.number += 1
             number = self.number
         keys = (*self.keys.room(room), self.keys.batch(room, gateway))
-        head = (self.keys.channel(room), gateway, number, epoch, log_length, history_length)
+        head = (number, epoch, self.keys.channel(room), gateway, log_length, history_length)
         refs = (self.keys.refs(room), 256, 600)
         fields = (field for operation in operations for field in operation)
         reply = await self._run(PUBLISH, keys, *head, retention_s, memory_s, *refs, *fields)

@@ -5,7 +5,7 @@
 --       3 said   stream OFFSET-0: line, of what people said only (the history)
 --       4 members  hash: session -> "GATEWAY GENERATION NAME"
 --       5 batch  "NUMBER REPLY" of this gateway's last batch in this room
--- ARGV  1 channel  2 gateway  3 batch number  4 epoch it is meant for ('': any)
+-- ARGV  1 batch number  2 epoch it is meant for ('': any)  3 channel  4 gateway
 --       5 log length  6 history length  7 retention s  8 batch memory s
 --       9 refs prefix: with a session behind it, the key of a stream REF-0: offset
 --       10 refs kept of each session  11 refs seconds
@@ -28,7 +28,7 @@
 -- batch number changes nothing and returns the first reply.
 
 local meta, log, said, members, record = unpack(KEYS)
-local gateway, number = ARGV[2], ARGV[3]
+local number, wanted, channel, gateway = unpack(ARGV, 1, 4)
 
 local last = redis.call('GET', record)
 if last then
@@ -41,7 +41,7 @@ if last then
 end
 
 local room = redis.call('HMGET', meta, 'epoch', 'offset')
-if not room[1] or (ARGV[4] ~= '' and ARGV[4] ~= room[1]) then return 'epoch' end
+if not room[1] or (wanted ~= '' and wanted ~= room[1]) then return 'epoch' end
 
 -- Lua does not roll back: whatever can fail fails here, before the first write.
 redis.call('XLEN', log)
@@ -151,5 +151,5 @@ for k = 1, 4 do
   end
 end
 
-if #lines > 0 then redis.call('PUBLISH', ARGV[1], table.concat(lines, '\n')) end
+if #lines > 0 then redis.call('PUBLISH', channel, table.concat(lines, '\n')) end
 return reply
