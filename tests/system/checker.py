@@ -18,7 +18,7 @@ from itertools import combinations, pairwise
 from typing import Literal, NamedTuple
 
 Kind = Literal["loss", "double", "disorder", "disagreement", "ghost", "missed", "hung up on"]
-Ending = Literal["stayed", "left", "died", "reaped"]
+Ending = Literal["stayed", "left", "died"]
 
 
 class Message(NamedTuple):
@@ -42,8 +42,9 @@ class Record:
     received: list[str] = field(default_factory=list)
     ended_at: float | None = None
     ending: Ending = "stayed"
-    """``left`` by its own will; ``died`` with its gateway or by a reset; ``reaped``: its gateway
-    was silent for so long that it was taken for dead, and then went on."""
+    """``left`` by its own will; ``died`` with its gateway or by a reset."""
+    reaped: bool = False
+    """Its gateway was silent for so long that it may have been taken for dead, and then went on."""
     hung_up: bool = False
     """The gateway closed the connection though nobody wanted it to."""
 
@@ -216,7 +217,7 @@ class _Check:
 
         For one who stayed there is no last.
         """
-        stayed = reading.record.ending in ("stayed", "reaped")
+        stayed = reading.record.ending == "stayed"
         due: set[Message] = set()
         for other in self.readings:
             common = [place for message, place in other.places.items() if message in reading.places]
@@ -227,24 +228,19 @@ class _Check:
 
     @cached_property
     def promised(self) -> set[Message]:
-        """Messages whose senders' gateways lived, and were not told otherwise."""
+        """Messages whose senders were not told otherwise, nor lost their gateway soon after."""
         return set(self._promises())
 
     def _promises(self) -> Iterator[Message]:
         for reading in self.readings:
-            if reading.record.ending == "died":
-                yield from self._promises_of_the_dead(reading.record)
-                continue
+            name = reading.record.name
             excused = {*reading.not_delivered, *reading.not_confirmed}
-            for _, text in reading.record.sent:
-                if text not in excused:
-                    yield Message(reading.record.name, text)
-
-    def _promises_of_the_dead(self, record: Record) -> Iterator[Message]:
-        """What came before anything that was heard: only the end of what they said may be lost."""
-        said = [Message(record.name, text) for _, text in record.sent]
-        heard = [place for place, message in enumerate(said) if message in self.heard]
-        yield from said[: heard[-1] if heard else 0]
+            said = [Message(name, text) for _, text in reading.record.sent]
+            if reading.record.ending == "died":
+                # Only the end of it may be lost, behind all that was heard.
+                heard = [place for place, message in enumerate(said) if message in self.heard]
+                said = said[: heard[-1] if heard else 0]
+            yield from (message for message in said if message.text not in excused)
 
     def _changes(self, reading: _Reading) -> Iterator[Finding]:
         """Joins and leaves: of those who came and went, each once, and of nobody else."""
@@ -255,8 +251,8 @@ class _Check:
                 stays = [stay for stay in self.stays[name] if stay is not reader]
             else:
                 stays = self.stays[name]
-            if any(stay.ending == "reaped" for stay in stays):
-                yield from _alternating(reader.name, name, heard, stays[-1])
+            if any(stay.reaped for stay in stays):
+                yield from _alternating(reader, name, heard, stays[-1])
                 continue
             due, possible = _story(reader, stays)
             if not _runs_through(heard, due, possible):
@@ -291,12 +287,16 @@ class _Check:
             yield Finding("disagreement", "several", f"no one order for {error.args[1]}")
 
 
-def _alternating(reader: str, name: str, heard: Sequence[str], stay: Record) -> Iterator[Finding]:
+def _alternating(
+    reader: Record, name: str, heard: Sequence[str], stay: Record
+) -> Iterator[Finding]:
     if heard[-1:] == ["has left"] and stay.ended_at is None:
-        yield Finding("ghost", reader, f"heard that {name} has left, who is still there")
+        yield Finding("ghost", reader.name, f"heard that {name} has left, who is still there")
+    if heard[-1:] == ["joined"] and stay.ended_at is not None and reader.ending == "stayed":
+        yield Finding("loss", reader.name, f"never heard that {name} has left")
     for before, after in pairwise(heard):
         if before == after:
-            yield Finding("ghost", reader, f"of {name} heard {before!r} twice in a row")
+            yield Finding("ghost", reader.name, f"of {name} heard {before!r} twice in a row")
 
 
 def _story(reader: Record, stays: Iterable[Record]) -> tuple[list[str], list[str]]:

@@ -46,10 +46,9 @@ class Talker:
         return f"{self.record.name}: {text}"
 
     def ends(self, how: Ending) -> None:
-        """To be called before what ends it; ``reaped`` ends nothing."""
+        """To be called before what ends it."""
         self.record.ending = how
-        if how != "reaped":
-            self.record.ended_at = time.monotonic()
+        self.record.ended_at = time.monotonic()
 
     @property
     def there(self) -> bool:

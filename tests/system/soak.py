@@ -65,7 +65,7 @@ SURELY_NOT_DEAD_S = 5
 
 def may_be_reaped(storm: Storm, gateway: GatewayProcess) -> None:
     for talker in storm.crowd.of(gateway):
-        talker.ends("reaped")
+        talker.record.reaped = True
 
 
 async def pubsub_connections_killed(storm: Storm, seconds: float) -> None:

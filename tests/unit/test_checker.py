@@ -232,12 +232,33 @@ def test_who_died_may_have_missed_the_end_but_not_the_middle():
 
 
 def test_who_was_taken_for_dead_and_came_back_may_be_said_to_have_left_and_joined(three):
-    three["carol"].ending = "reaped"
+    three["carol"].reaped = True
     for reader in ("alice", "bob"):
         three[reader].received += ["carol has left the chat", "carol joined the chat"]
     assert check(list(three.values())) == []
     three["bob"].received.pop()
     assert kinds(three) == {"ghost"}
+
+
+def test_who_came_back_and_died_after_all_is_said_to_have_left_at_last(three):
+    three["carol"].reaped = True
+    for reader in ("alice", "bob"):
+        three[reader].received += ["carol has left the chat", "carol joined the chat"]
+    end(three, "carol", at=20.0, how="died")
+    assert check(list(three.values())) == []
+    three["bob"].received.pop()
+    assert kinds(three) == {"loss"}
+
+
+def test_what_the_dead_were_told_of_was_not_lost(three):
+    carol = three["carol"]
+    carol.sent.append((8.0, "c2"))
+    carol.received.append("* not delivered: c2")
+    say(three, "carol: c3")
+    end(three, "carol", at=20.0, how="died")
+    assert check(list(three.values())) == []
+    carol.received.pop()
+    assert kinds(three) == {"loss"}
 
 
 def test_a_text_said_twice_by_one_sender_cannot_be_checked(three):
