@@ -294,13 +294,15 @@ class Chat(Verbs):
             async with asyncio.timeout(self._connect_timeout_s):
                 while self._conversation.greeted is None:
                     if not (data := await reader.read(_READ_BYTES)):
-                        # So do many that wait for TLS.
-                        hint = "" if self._ssl else " (is it TLS?)"
-                        raise NoChat(f"what listens there closes without a word{hint}")
+                        raise ConnectionResetError
                     first += data
                     self._take(data)
         except TimeoutError:
             raise NoChat("what listens there says nothing") from None
+        except ConnectionError:  # or the kernel's, if what we said was not read
+            # So do many that wait for TLS.
+            hint = "" if self._ssl else " (is it TLS?)"
+            raise NoChat(f"what listens there closes without a word{hint}") from None
         if not self._conversation.greeted:
             tls = first.startswith(_TLS_ALERT)
             raise NoChat("it speaks TLS there" if tls else "what answers there is no chat")

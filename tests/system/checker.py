@@ -290,10 +290,12 @@ class _Check:
 def _alternating(
     reader: Record, name: str, heard: Sequence[str], stay: Record
 ) -> Iterator[Finding]:
-    if heard[-1:] == ["has left"] and stay.ended_at is None:
-        yield Finding("ghost", reader.name, f"heard that {name} has left, who is still there")
-    if heard[-1:] == ["joined"] and stay.ended_at is not None and reader.ending == "stayed":
-        yield Finding("loss", reader.name, f"never heard that {name} has left")
+    at_last, there = heard[-1:], stay.ended_at is None
+    if reader.ending == "stayed":  # else it may not have heard the last of it
+        if at_last == ["has left"] and there:
+            yield Finding("ghost", reader.name, f"heard that {name} has left, who is still there")
+        if at_last == ["joined"] and not there:
+            yield Finding("loss", reader.name, f"never heard that {name} has left")
     for before, after in pairwise(heard):
         if before == after:
             yield Finding("ghost", reader.name, f"of {name} heard {before!r} twice in a row")

@@ -240,6 +240,15 @@ def test_who_was_taken_for_dead_and_came_back_may_be_said_to_have_left_and_joine
     assert kinds(three) == {"ghost"}
 
 
+def test_who_died_meanwhile_need_not_hear_that_somebody_came_back(three):
+    three["carol"].reaped = True
+    for reader in ("alice", "bob"):
+        three[reader].received.append("carol has left the chat")
+    end(three, "bob", at=20.0, how="died")
+    three["alice"].received.append("carol joined the chat")
+    assert check(list(three.values())) == []
+
+
 def test_who_came_back_and_died_after_all_is_said_to_have_left_at_last(three):
     three["carol"].reaped = True
     for reader in ("alice", "bob"):

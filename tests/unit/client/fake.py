@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +143,12 @@ class FakeGateway:
     """Listens on a free port of the loopback.
 
     ``mute``: answers nothing at all; ``silent``: does not even ask for a name; ``full``: says
-    that and closes.
+    that and closes; ``resets``: does so with what came unread.
     """
 
     def __init__(self, log: Log | None = None) -> None:
         self.log = log or Log()
-        self.mute = self.no_acks = self.silent = False
+        self.mute = self.no_acks = self.silent = self.resets = False
         self.refusal: dict[str, str] | None = None
         self.full: bytes | None = None
         self.hellos: list[dict[str, Any]] = []
@@ -175,6 +177,11 @@ class FakeGateway:
         connection = Connection(self, writer)
         self._open.add(writer)
         try:
+            if self.resets:
+                sock = writer.get_extra_info("socket")
+                # socket(7), SO_LINGER: at once, and nothing that is queued is sent
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return
             if self.full is not None:
                 writer.write(self.full)
                 return

@@ -221,6 +221,13 @@ async def test_somebody_else_at_the_address_is_raised_at_once(gateway, first, co
     assert not gateway._open
 
 
+async def test_who_resets_the_connection_is_no_chat_either(gateway):
+    gateway.resets = True
+    with pytest.raises(NoChat, match="closes without a word"):
+        async with connect("127.0.0.1", gateway.port, name="alice"):
+            pass
+
+
 async def test_a_silent_port_is_raised_and_a_silent_gateway_that_is_known_is_not(gateway):
     gateway.silent = True
     with pytest.raises(NoChat, match="says nothing"):
