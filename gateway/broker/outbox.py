@@ -64,7 +64,10 @@ _VERBS: dict[type, Verb] = {
 
 
 class Outcome(enum.IntEnum):
-    """What became of an operation.  Each is told exactly one."""
+    """What became of an operation.  Each is told exactly one.
+
+    An int, since every line is counted by it, and the hash of other enums is Python's work.
+    """
 
     CONFIRMED = enum.auto()
     """Done.  Its event has an offset now, if it made one."""

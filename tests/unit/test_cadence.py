@@ -32,6 +32,14 @@ def test_the_wait_is_long_where_it_saves_much(count, people, wait_s):
     assert PACE.wait_s(count, people) == pytest.approx(wait_s)
 
 
+@pytest.mark.parametrize("people", [0, 5, 100, MANY])
+def test_it_is_reckoned_anew_wherever_it_differs(people):
+    """Cadence: at the other counts it only counts."""
+    differs = [n for n in range(2, 30) if PACE.wait_s(n, people) != PACE.wait_s(n - 1, people)]
+    assert all(map(PACE.matters, [1, *differs]))
+    assert not any(map(PACE.matters, [2, *range(4, 20)]))
+
+
 class Clock:
     """The running loop's, which moves by itself no more; timers run when it is moved."""
 
