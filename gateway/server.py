@@ -126,7 +126,7 @@ class Gateway:
         self._config = config
         self.certificate = certificate
         self._client = calls.connect(config)
-        caller = calls.Caller(self._client)
+        self._caller = caller = calls.Caller(self._client)
         self._keys = keys = Keys(config.namespace, database(config))
         self._own_channel = keys.probes(self.id)
         self._vitals = Vitals(config)
@@ -265,7 +265,7 @@ class Gateway:
 
         Raises ``SettingsError`` for one that can't.
         """
-        waiting = asyncio.create_task(wait_for_redis(self._client, self._keys))
+        waiting = asyncio.create_task(wait_for_redis(self._client, self._caller, self._keys))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((waiting, stopped), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()

@@ -163,7 +163,6 @@ class Caller:
         self._pool: Any = client.connection_pool
         self._limit_s: float | None = self._pool.connection_kwargs.get("socket_timeout")
         self._idle: list[Any] = []
-        self._era = 0  # connections of an earlier one are not to be used again
 
     async def call(self, calls: Sequence[Call]) -> list[Any]:
         """Make all ``calls`` in one pipeline; their replies, or the errors Redis answered.
@@ -182,14 +181,9 @@ class Caller:
         if any(isinstance(reply, AuthenticationError) or from_replica(reply) for reply in replies):
             # New connections may be let in, or lead to the primary.  One that is in use now must
             # not be used again either: a replica still answers those who only read.
-            self._era += 1
             await self._pool.update_active_connections_for_reconnect()
             await self._part_with_idle()
         return replies
-
-    async def aclose(self) -> None:
-        """Let go of the connections that are not in use."""
-        await self._part_with_idle()
 
     async def _call(self, calls: Sequence[Call]) -> list[Any]:
         replies = await self._pipeline([_packed(one) for one in calls])
@@ -207,7 +201,7 @@ class Caller:
 
     async def _pipeline(self, commands: Sequence[bytes]) -> list[Any]:
         """Without redis-py's own pipeline, whose packing and retry machinery cost as much again."""
-        connection, era = await self._connection(), self._era
+        connection = await self._connection()
         answered = False
         try:
             async with asyncio.timeout(self._limit_s):
@@ -218,7 +212,7 @@ class Caller:
             raise RedisTimeoutError(f"no answer for {self._limit_s:g} s") from error
         finally:
             # What is still to come must not answer the next call.
-            if answered and era == self._era:
+            if answered and not connection.should_reconnect():
                 self._idle.append(connection)
             else:
                 await self._part_with(connection)

@@ -169,9 +169,9 @@ class Outbox:
         *,
         batch_bytes: int,
         deadline_s: float,
-        on_finished: Callable[[Operation, Outcome], None] = lambda _operation, _outcome: None,
+        on_finished: Callable[[Outcome], None] = lambda _outcome: None,
     ) -> None:
-        """``on_finished`` is told of each operation, before who submitted it."""
+        """``on_finished`` is told of each operation's outcome, before who submitted it."""
         self._on_finished = on_finished
         self._batch_bytes = batch_bytes
         self._deadline_s = deadline_s
@@ -324,7 +324,7 @@ class Outbox:
         if operation.finished:
             return
         operation.finished = True
-        self._on_finished(operation, outcome)
+        self._on_finished(outcome)
         # Who is told may hold the operation: no circle is left for the garbage collector.
         told, operation.told = operation.told, whatever
         told(outcome, offset)

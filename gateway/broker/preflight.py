@@ -7,7 +7,6 @@ yet is waited for.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 from redis.asyncio import Redis
@@ -31,7 +30,7 @@ _OLDEST = (6, 2)
 """Valkey reports the version of Redis that it is compatible with, 7.2 or newer."""
 
 
-async def wait_for_redis(client: Redis, keys: Keys) -> None:
+async def wait_for_redis(client: Redis, caller: Caller, keys: Keys) -> None:
     """Return when Redis answered and is fit.  Says once per change why it does not answer.
 
     Raises ``SettingsError`` if it answers and can't be used.
@@ -40,7 +39,7 @@ async def wait_for_redis(client: Redis, keys: Keys) -> None:
     said = ""
     while True:
         try:
-            await _check(client, keys)
+            await _check(client, caller, keys)
             return
         except Unreachable as error:
             why = str(error) or type(error).__name__
@@ -50,11 +49,11 @@ async def wait_for_redis(client: Redis, keys: Keys) -> None:
             await asyncio.sleep(backoff.next_s())
 
 
-async def _check(client: Redis, keys: Keys) -> None:
+async def _check(client: Redis, caller: Caller, keys: Keys) -> None:
     try:
         info: dict[str, Any] = await client.info()
         _check_settings(info)
-        await _check_permissions(client, keys)
+        await _check_permissions(client, caller, keys)
     except (AuthenticationError, AuthorizationError) as error:
         raise SettingsError(f"Redis refuses the user or password of --redis-url: {error}") from None
     except NoPermissionError as error:
@@ -78,14 +77,12 @@ def _check_settings(info: dict[str, Any]) -> None:
         )
 
 
-async def _check_permissions(client: Redis, keys: Keys) -> None:
+async def _check_permissions(client: Redis, caller: Caller, keys: Keys) -> None:
     """Load the scripts, read with one of them, publish: what everything else is made of."""
     for script in SCRIPTS:
         await client.script_load(script.text)
     # Knows no log and makes none: nothing is written.
-    async with contextlib.aclosing(Caller(client)) as caller:
-        read = Call(SYNC, keys.room("@"), ("", 0, 0, 0, 60, "", "0"))
-        (reply,) = await caller.call([read])
+    (reply,) = await caller.call([Call(SYNC, keys.room("@"), ("", 0, 0, 0, 60, "", "0"))])
     if isinstance(reply, ResponseError):
         raise NoPermissionError(str(reply)) if "permission" in str(reply).lower() else reply
     if isinstance(reply, RedisError):

@@ -76,7 +76,7 @@ class Publisher:
         self._drained.clear()
         self._cadence.one_more()
 
-    def _count(self, _operation: Operation, outcome: Outcome) -> None:
+    def _count(self, outcome: Outcome) -> None:
         self.outcomes[outcome] += 1
 
     def _answered(self, batch: Batch, results: list[bytes]) -> None:
@@ -167,7 +167,7 @@ class Publisher:
 
     def _call(self, batch: Batch) -> Call:
         keys, constant = self._of_room(batch.room)
-        args = [batch.number, batch.epoch, *constant]
+        args: list[str | bytes | int] = [batch.number, batch.epoch, *constant]
         now = time.monotonic()
         for operation in batch.operations:
             args += (
@@ -180,7 +180,7 @@ class Publisher:
             )
         return Call(PUBLISH, keys, args)
 
-    def _words(self, room: str) -> tuple[Sequence[str], Sequence[str | bytes | int]]:
+    def _words(self, room: str) -> tuple[Sequence[str], Sequence[str]]:
         """What is the same in each call for a room: keys and arguments."""
         config, keys = self._config, self._keys
         constant = (

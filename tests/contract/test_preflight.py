@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from processes import RealRedis, free_port
 
-from gateway.broker.calls import connect
+from gateway.broker.calls import Caller, connect
 from gateway.broker.keys import Keys
 from gateway.broker.preflight import wait_for_redis
 from gateway.config import Config, SettingsError
@@ -37,7 +37,7 @@ async def check(redis: RealRedis, user: str = "") -> None:
     client = connect(Config(redis_url=redis.url.replace("//", f"//{user}") if user else redis.url))
     try:
         async with asyncio.timeout(5):
-            await wait_for_redis(client, KEYS)
+            await wait_for_redis(client, Caller(client), KEYS)
     finally:
         await client.aclose()
 
