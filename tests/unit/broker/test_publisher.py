@@ -21,7 +21,13 @@ class Stage:
 
     def __init__(self, deadline_s):
         pace = Pace(
-            FOR_EVER_S, FOR_EVER_S, few=ENOUGH, enough=ENOUGH, lull_s=FOR_EVER_S, person_s=1.0
+            FOR_EVER_S,
+            FOR_EVER_S,
+            few=ENOUGH,
+            many=ENOUGH,
+            enough=ENOUGH,
+            lull_s=FOR_EVER_S,
+            person_s=1.0,
         )
         config = Config(publish_deadline=deadline_s, publish_pace=pace)
         self.people = 0
