@@ -52,7 +52,7 @@ class Pace:
         return min(window_s, people * self.person_s)
 
 
-_PUBLISH_PACE = Pace(0.011, 0.024, few=3, many=10, enough=64, lull_s=0.002, person_s=0.000_2)
+_PUBLISH_PACE = Pace(0.011, 0.024, few=3, many=20, enough=64, lull_s=0.002, person_s=0.000_2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
