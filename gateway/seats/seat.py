@@ -154,7 +154,7 @@ class Seat:
 
     def renamed(self, name: str) -> None:
         if not self.leaving:
-            self._host.release_names(self, keep=name)
+            self._host.names.release(self, keep=name)
             self.session.renamed(name)
             self.pump()
 
@@ -172,7 +172,7 @@ class Seat:
         self._host.tell(self, item)
 
     def greet(self, hello: Hello) -> None:
-        self._host.greet(self, hello)
+        self._host.names.greet(self, hello)
 
     def claim(self, name: str) -> None:
         self._host.claim(self, name)

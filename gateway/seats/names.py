@@ -1,0 +1,163 @@
+"""The names that this gateway's sessions hold, and which seat has which session.
+
+A name is claimed before a room is entered, and freed after it was left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gateway.broker.outbox import Holder
+from gateway.broker.registry import Answer, Ghost, Granted, Registry
+from gateway.chat.commands import Hello
+from gateway.chat.events import Notice, SessionId
+from gateway.chat.reasons import CloseReason
+from gateway.chat.session import session_id_of
+from gateway.chat.text import fold_name
+
+if TYPE_CHECKING:
+    from gateway.seats.host import Host
+    from gateway.seats.seat import Seat
+
+
+class Names:
+    """Claims and frees; what follows from it is the host's."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._by_session: dict[SessionId, Seat] = {}
+        self._heirs: dict[SessionId, Seat] = {}  # who came with a session's secret last
+
+    @property
+    def _registry(self) -> Registry:
+        return self._host.cluster.registry
+
+    def holder_of(self, session: SessionId) -> Seat | None:
+        """The seat that has a session, if it is here and can still hear."""
+        seat = self._by_session.get(session)
+        return seat if seat and seat.hears else None
+
+    def gone(self, seat: Seat) -> None:
+        """The seat is over, or goes on as another session."""
+        for seats in (self._by_session, self._heirs):
+            if seats.get(seat.session.id) is seat:
+                del seats[seat.session.id]
+
+    def greet(self, seat: Seat, hello: Hello) -> None:
+        """Go for the session of the client's secret, which may be somewhere already."""
+        if hello.after is not None:
+            seat.resume_at = (hello.epoch, hello.after)
+        if hello.secret:
+            seat.resumable = True
+            seat.session.id = session_id_of(hello.secret)
+            self._heirs[seat.session.id] = seat
+
+    def _heir(self, seat: Seat) -> Seat | None:
+        """Another seat here that has, or goes for, the same session."""
+        for seats in (self._by_session, self._heirs):
+            other = seats.get(seat.session.id)
+            if other and other is not seat and not other.leaving:
+                return other
+        return None
+
+    def claim(self, seat: Seat, name: str) -> None:
+        """Get ``name`` for the session, ending a ghost that holds it."""
+        id = seat.session.id
+
+        def again() -> None:
+            if seat.session.id == id and not seat.leaving:
+                self._host.claim(seat, name)
+
+        def answered(answer: Answer | None) -> None:
+            match answer:
+                case Granted(generation, _, held) if seat.session.id != id:
+                    # Evicted meanwhile: it asks as another session now.
+                    holder = Holder(self._host.gateway, id, generation)
+                    self._registry.release(fold_name(held), holder)
+                case _ if seat.session.id != id:
+                    pass
+                case Granted():
+                    self._granted(seat, answer)
+                case _ if seat.leaving:
+                    pass
+                case Ghost():
+                    self._host.cluster.reaper.evict(answer, again)
+                case _:
+                    seat.session.taken(name)
+                    seat.pump()
+
+        self._ask(seat, name, answered)
+
+    def claim_again(self, seat: Seat) -> None:
+        """The registry forgot this gateway, and may have given the name to somebody else."""
+        name, id = seat.session.name, seat.session.id
+        if not (name and seat.held) or seat.leaving:
+            return
+
+        def answered(answer: Answer | None) -> None:
+            if seat.leaving or seat.session.id != id or isinstance(answer, Granted):
+                return
+            seat.tell(Notice(f"{name} was taken while this gateway was cut off"))
+            seat.end(CloseReason.REPLACED)
+
+        self._ask(seat, name, answered)
+
+    def _ask(self, seat: Seat, name: str, answered: Callable[[Answer | None], None]) -> None:
+        id = seat.session.id
+        self._registry.claim(
+            fold_name(name),
+            name,
+            id,
+            seat.generation,
+            seat.session.room,
+            answered,
+            wanted=lambda: not seat.leaving and seat.session.id == id,
+        )
+
+    def _granted(self, seat: Seat, answer: Granted) -> None:
+        session = seat.session
+        seat.generation = answer.generation
+        if (held := (fold_name(answer.name), answer.generation)) not in seat.held:
+            seat.held += (held,)
+        if seat.leaving:
+            self._decline(seat, answer)
+            return
+        self._host.no_longer_new(seat)
+        before = self._by_session.get(session.id)
+        if before and before is not seat and not before.leaving:
+            before.hand_over(seat)
+            self._host.cluster.rooms.let_go(before.session.room, session.id, before)
+        self._by_session[session.id] = seat
+        # A session that was here before keeps its name, and its place.
+        session.room = answer.room
+        session.granted(answer.name)
+
+    def _decline(self, seat: Seat, answer: Granted) -> None:
+        """What was granted is not wanted any more: whoever it was meant for is gone."""
+        if not seat.resumable or self._heir(seat):
+            self.release(seat)
+            return
+        # It may have been taken from another gateway, where the session is a member yet.
+        seat.session.name = answer.name
+        self._host.leave(seat, answer.room)
+
+    def release(
+        self,
+        seat: Seat,
+        keep: str = "",
+        freed: Callable[[Answer | None], None] = lambda _answer: None,
+    ) -> None:
+        """Free the names that the session holds, but for ``keep``; ``freed`` when it is done."""
+        if heir := self._heir(seat):
+            heir.held += seat.held  # the session's, not the connection's
+            seat.held = ()
+        kept = fold_name(keep)
+        freeing = [held for held in seat.held if held[0] != kept]
+        seat.held = tuple(held for held in seat.held if held[0] == kept)
+        if not freeing:
+            freed(None)
+        for index, (folded, generation) in enumerate(freeing, 1):
+            holder = Holder(self._host.gateway, seat.session.id, generation)
+            last = index == len(freeing)
+            self._registry.release(folded, holder, freed if last else None)
