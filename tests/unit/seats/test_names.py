@@ -1,0 +1,257 @@
+"""Who holds which name and which session: what the registry's answers lead to."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from gateway.broker.outbox import Holder
+from gateway.broker.registry import Ghost, Granted, Taken
+from gateway.chat.commands import Hello
+from gateway.chat.reasons import CloseReason
+from gateway.chat.session import session_id_of
+from gateway.seats.names import Names
+
+GHOST = Ghost("alice", Holder("dead", "gone", 1), "lobby", "alice")
+
+
+class Session:
+    def __init__(self, id):
+        self.id = id
+        self.name, self.room = "", "lobby"
+        self.refused = []
+
+    def granted(self, name):
+        self.name = name
+
+    def taken(self, name):
+        self.refused.append(name)
+
+
+class Seat:
+    def __init__(self, session):
+        self.session = Session(session)
+        self.generation, self.held, self.resume_at = 0, (), None
+        self.hears, self.leaving, self.resumable = True, False, False
+        self.told, self.ended = [], None
+
+    def pump(self):
+        pass
+
+    def tell(self, item):
+        self.told.append(item.text)
+
+    def end(self, reason):
+        self.ended = reason
+
+    def hand_over(self, heir):
+        heir.held += self.held
+        self.held, self.leaving = (), True
+
+
+class Registry:
+    """Answers when the test says."""
+
+    def __init__(self):
+        self.asked = []
+        self.released = []
+
+    def claim(self, folded, name, session, generation, room, answered, wanted):
+        self.asked.append((folded, session, generation, wanted))
+        self.answer = answered  # to what was asked last
+
+    def release(self, folded, holder, freed=None):
+        self.released.append((folded, holder))
+        self.freed = freed
+
+
+class Host:
+    gateway = "here"
+
+    def __init__(self, registry):
+        self.names = Names(self)
+        self.cluster = SimpleNamespace(registry=registry, reaper=self, rooms=self)
+        self.named, self.left, self.let_gone, self.evicted = [], [], [], []
+
+    def claim(self, seat, name):
+        self.names.claim(seat, name)
+
+    def no_longer_new(self, seat):
+        self.named.append(seat)
+
+    def leave(self, seat, room):
+        self.left.append((seat, room))
+
+    def let_go(self, room, session, seat):
+        self.let_gone.append((room, session, seat))
+
+    def evict(self, ghost, then):
+        self.evicted.append((ghost, then))
+
+
+@pytest.fixture
+def registry():
+    return Registry()
+
+
+@pytest.fixture
+def host(registry):
+    return Host(registry)
+
+
+@pytest.fixture
+def names(host):
+    return host.names
+
+
+@pytest.fixture
+def alice(names, registry):
+    """She has her name."""
+    seat = Seat("S1")
+    names.claim(seat, "Alice")
+    registry.answer(Granted(3, "lobby", "Alice"))
+    return seat
+
+
+def comes_with_secret(names, secret="secret"):
+    seat = Seat("new")
+    names.greet(seat, Hello("Alice", "lobby", secret, "E1", 41))
+    return seat
+
+
+def test_who_is_granted_a_name_has_it_and_its_session(names, host, registry, alice):
+    assert registry.asked[0][:3] == ("alice", "S1", 0)
+    assert (alice.session.name, alice.generation, alice.held) == ("Alice", 3, (("alice", 3),))
+    assert names.holder_of("S1") is alice
+    assert host.named == [alice]
+
+
+def test_who_can_hear_no_more_holds_no_session(names, alice):
+    alice.hears = False
+    assert names.holder_of("S1") is None
+
+
+def test_a_name_that_is_taken_is_refused(names, registry):
+    seat = Seat("S1")
+    names.claim(seat, "Alice")
+    registry.answer(Taken())
+    assert seat.session.refused == ["Alice"]
+    assert not seat.held
+
+
+def test_a_ghost_is_ended_and_its_name_claimed_again(names, host, registry):
+    """DESIGN 4: a name whose gateway missed two beats may be claimed at once."""
+    seat = Seat("S1")
+    names.claim(seat, "alice")
+    registry.answer(GHOST)
+    [(ghost, then)] = host.evicted
+    assert ghost is GHOST
+    then()
+    assert len(registry.asked) == 2
+
+
+def test_who_left_before_a_ghost_was_ended_claims_nothing(names, host, registry):
+    seat = Seat("S1")
+    names.claim(seat, "alice")
+    registry.answer(GHOST)
+    seat.leaving = True
+    host.evicted[0][1]()
+    assert len(registry.asked) == 1
+
+
+def test_what_is_granted_to_who_is_gone_is_released(names, registry):
+    """DESIGN, promise 6: a name ends with the session."""
+    seat = Seat("S1")
+    names.claim(seat, "alice")
+    seat.leaving = True
+    *_, wanted = registry.asked[0]
+    assert not wanted()
+    registry.answer(Granted(1, "lobby", "alice"))
+    assert registry.released == [("alice", Holder("here", "S1", 1))]
+    assert names.holder_of("S1") is None
+
+
+def test_what_is_granted_to_a_session_that_was_evicted_meanwhile_is_released(names, registry):
+    seat = Seat("S1")
+    names.claim(seat, "alice")
+    seat.session.id = "S2"
+    registry.answer(Granted(1, "lobby", "alice"))
+    assert registry.released == [("alice", Holder("here", "S1", 1))]
+    assert not seat.held
+
+
+def test_a_session_goes_on_in_the_seat_that_comes_with_its_secret(names, host, registry):
+    """DESIGN 4: the same session takes the name and the membership over."""
+    before, heir = comes_with_secret(names), comes_with_secret(names)
+    session = session_id_of("secret")
+    names.claim(before, "alice")
+    registry.answer(Granted(1, "kitchen", "alice"))
+    names.claim(heir, "alice")
+    registry.answer(Granted(2, "kitchen", "alice"))
+    assert (heir.session.id, heir.session.room, heir.resume_at) == (session, "kitchen", ("E1", 41))
+    assert names.holder_of(session) is heir
+    assert before.leaving
+    assert set(heir.held) == {("alice", 1), ("alice", 2)}
+    assert host.let_gone == [("kitchen", session, before)]
+
+
+def test_an_old_seat_that_ends_leaves_the_session_to_its_heir(names, registry):
+    """The names are the session's, not the connection's."""
+    before = comes_with_secret(names)
+    names.claim(before, "alice")
+    registry.answer(Granted(1, "lobby", "alice"))
+    heir = comes_with_secret(names)
+    before.leaving = True
+    names.release(before)
+    names.gone(before)
+    assert registry.released == []
+    assert heir.held == (("alice", 1),)
+
+
+def test_a_session_that_was_taken_from_elsewhere_for_nobody_leaves_its_room(names, host, registry):
+    """It may be a member yet, by the gateway that had it."""
+    seat = comes_with_secret(names)
+    names.claim(seat, "alice")
+    seat.leaving = True
+    registry.answer(Granted(2, "kitchen", "alice"))
+    assert host.left == [(seat, "kitchen")]
+    assert registry.released == []
+
+
+def test_a_renamed_session_keeps_its_new_name_only(names, registry, alice):
+    names.claim(alice, "Alicia")
+    registry.answer(Granted(4, "lobby", "Alicia"))
+    names.release(alice, keep="Alicia")
+    assert registry.released == [("alice", Holder("here", "S1", 3))]
+    assert alice.held == (("alicia", 4),)
+
+
+def test_who_waits_for_several_names_to_be_freed_is_told_once(names, registry, alice):
+    names.claim(alice, "Alicia")
+    registry.answer(Granted(4, "lobby", "Alicia"))
+    told = []
+    names.release(alice, freed=told.append)
+    assert told == []
+    registry.freed(None)
+    assert told == [None]
+    assert [folded for folded, _ in registry.released] == ["alice", "alicia"]
+    names.release(alice, freed=told.append)
+    assert told == [None, None]  # there is nothing left to free
+
+
+def test_a_name_that_was_given_away_while_the_gateway_was_cut_off_ends_the_session(
+    names, registry, alice
+):
+    names.claim_again(alice)
+    registry.answer(Granted(3, "lobby", "Alice"))
+    assert alice.ended is None
+    names.claim_again(alice)
+    registry.answer(Taken())
+    assert alice.told == ["Alice was taken while this gateway was cut off"]
+    assert alice.ended is CloseReason.REPLACED
+
+
+def test_who_has_no_name_or_leaves_claims_nothing_again(names, registry, alice):
+    alice.leaving = True
+    names.claim_again(alice)
+    names.claim_again(Seat("S2"))
+    assert len(registry.asked) == 1
