@@ -53,7 +53,7 @@ class Registry:
 
     def __init__(self):
         self.asked = []
-        self.released = []
+        self.released, self.freed = [], []
 
     def claim(self, folded, name, session, generation, room, answered, wanted):
         self.asked.append((folded, session, generation, wanted))
@@ -61,7 +61,7 @@ class Registry:
 
     def release(self, folded, holder, freed=None):
         self.released.append((folded, holder))
-        self.freed = freed
+        self.freed.append(freed)
 
 
 class Host:
@@ -230,8 +230,10 @@ def test_who_waits_for_several_names_to_be_freed_is_told_once(names, registry, a
     registry.answer(Granted(4, "lobby", "Alicia"))
     told = []
     names.release(alice, freed=told.append)
+    first, last = registry.freed
+    assert first is None
     assert told == []
-    registry.freed(None)
+    last(None)
     assert told == [None]
     assert [folded for folded, _ in registry.released] == ["alice", "alicia"]
     names.release(alice, freed=told.append)
