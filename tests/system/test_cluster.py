@@ -5,7 +5,9 @@ DESIGN 4: Redis, N gateways and one front port; Ctrl-C drains the gateways, ends
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -262,10 +264,23 @@ async def test_a_given_redis_is_used_and_left_alone(clusters):
         redis.close()
 
 
+def in_use_behind(free):
+    """A socket that listens, on a port with so many ``free`` ones before it.
+
+    Not of those that the kernel gives out: others who run here could get one of these yet.
+    """
+    for port in random.sample(range(20_000, 32_000), 100):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for before in range(port - free, port):
+                stack.enter_context(socket.create_server(("127.0.0.1", before)))
+            return socket.create_server(("127.0.0.1", port))
+    raise AssertionError("no ports are free")
+
+
 @pytest.mark.parametrize("nth", [0, 2], ids=["front", "gateway"])
 async def test_a_port_in_use_is_one_line_with_the_address(clusters, nth):
     """DESIGN 4: exit code 1; issue 2: one line, with the address, no traceback."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
+    with in_use_behind(free=nth) as other:
         taken = other.getsockname()[1]
         cluster = clusters().run(port=taken - nth)
         assert await cluster.ended() == 1
