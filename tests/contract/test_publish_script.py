@@ -323,19 +323,35 @@ async def test_log_and_history_are_bounded(redis, alice):
     assert log[-1].offset == history[-1].offset == 1000
 
 
-async def test_the_keys_of_a_room_expire_together(redis, alice):
+async def test_the_keys_of_a_room_expire_together(redis, alice, bob):
     """DESIGN 3: a room's meta hash and its log live and expire together."""
-    await redis.open("lobby", alice)
-    await redis.publish(alice.says(), retention_s=1000)
-    keys = redis.keys.room("lobby")
-    for short in keys:
-        for key in keys:
-            await redis.client.expire(key, 800)
-        await redis.client.expire(short, 100)
-        await redis.publish(alice.says(), retention_s=1000)
-        ttls = [await redis.client.ttl(key) for key in keys]
+
+    async def lifetimes() -> list[int]:
+        ttls = [await redis.client.ttl(key) for key in redis.keys.room("lobby")]
+        return [ttl for ttl in ttls if ttl != -2]  # that is not there
+
+    async def live(seconds: int) -> None:
+        for key in redis.keys.room("lobby"):
+            await redis.client.expire(key, seconds)
+
+    async def made_last(*operations) -> None:
+        await live(800)
+        await redis.publish(*operations, retention_s=1000)
+        ttls = await lifetimes()
         assert min(ttls) > 990
         assert max(ttls) - min(ttls) <= 1
+
+    await redis.open("lobby")
+    await made_last(alice.joins())  # the log and the members
+    await made_last(alice.says())  # what was said
+    await redis.publish(alice.leaves())
+    await made_last(bob.joins())  # the members again
+    await live(800)
+    await redis.publish(bob.says(), retention_s=1000)
+    assert max(await lifetimes()) <= 800  # none was made, and half of it is left
+    await live(490)
+    await redis.publish(bob.says(), retention_s=1000)
+    assert min(await lifetimes()) > 990
 
 
 async def test_a_rooms_keys_are_of_one_slot_and_no_others_are_made(redis, alice):

@@ -44,13 +44,13 @@ local room = redis.call('HMGET', meta, 'epoch', 'offset')
 if not room[1] or (wanted ~= '' and wanted ~= room[1]) then return 'epoch' end
 
 -- Lua does not roll back: whatever can fail fails here, before the first write.
-redis.call('XLEN', log)
-redis.call('XLEN', said)
-redis.call('HLEN', members)
+-- Not the members: an operation looks among them before it does anything.
+local logged, spoken = redis.call('XLEN', log), redis.call('XLEN', said)
 for i = 12, #ARGV, 6 do
   if ARGV[i + 3] ~= '0' then redis.call('XLEN', ARGV[9] .. ARGV[i + 1]) end
 end
 
+local made = logged == 0 or spoken == 0  -- a key that had no life yet
 local epoch, offset = room[1], tonumber(room[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -93,7 +93,7 @@ end
 local function set_membership(session, membership)
   known[session] = membership
   if membership then
-    redis.call('HSET', members, session, membership)
+    made = redis.call('HSET', members, session, membership) == 1 or made
   else
     redis.call('HDEL', members, session)
   end
@@ -142,13 +142,8 @@ local reply = table.concat(results, ' ')
 redis.call('SET', record, number .. ' ' .. reply, 'EX', ARGV[8])
 
 -- A room's keys live and expire together.
-local retention = tonumber(ARGV[7])
-for k = 1, 4 do
-  local ttl = redis.call('TTL', KEYS[k])
-  if ttl ~= -2 and ttl < retention / 2 then
-    for r = 1, 4 do redis.call('EXPIRE', KEYS[r], retention) end
-    break
-  end
+if made or redis.call('TTL', meta) < ARGV[7] / 2 then
+  for k = 1, 4 do redis.call('EXPIRE', KEYS[k], ARGV[7]) end
 end
 
 if #lines > 0 then redis.call('PUBLISH', channel, table.concat(lines, '\n')) end
