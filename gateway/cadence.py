@@ -46,6 +46,11 @@ class Cadence:
         self._look_at = math.inf  # by the timer
         self._seen = 0  # how many waited when it was set
 
+    @property
+    def waited_s(self) -> float:
+        """How long the first has waited of those that wait."""
+        return self._loop.time() - self._since if self.count else 0.0
+
     def one_more(self) -> None:
         """One more waits."""
         self.count += 1

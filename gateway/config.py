@@ -24,15 +24,13 @@ class Pace:
     """How long the first of several things waits for others.
 
     A write costs about the same for one thing as for many, so what is saved grows with the
-    people it goes to.  The first few things save the most, and where many come so fast that
-    nobody reads each, it is the writes that keep a gateway busy: both wait longer for company.
+    people it goes to.  The first few things save the most: they wait longer for company.
     """
 
     window_s: float
     long_window_s: float
-    """Instead of ``window_s``, as long as fewer than ``few`` wait, or as soon as ``many`` do."""
+    """Instead of ``window_s``, as long as fewer than ``few`` wait."""
     few: int
-    many: int
     enough: int
     """So many wait for nothing more."""
     lull_s: float
@@ -42,17 +40,20 @@ class Pace:
 
     def matters(self, count: int) -> bool:
         """Whether ``count`` things wait another time than one less."""
-        return count in (1, self.few, self.many) or count >= self.enough
+        return count in (1, self.few) or count >= self.enough
 
     def wait_s(self, count: int, people: int) -> float:
         """How long the first of ``count`` things waits that are for so many people."""
         if count >= self.enough:
             return 0.0
-        window_s = self.window_s if self.few <= count < self.many else self.long_window_s
-        return min(window_s, people * self.person_s)
+        return self.at_most(self.window_s if count >= self.few else self.long_window_s, people)
+
+    def at_most(self, wait_s: float, people: int) -> float:
+        """``wait_s``, or less for few people."""
+        return min(wait_s, people * self.person_s)
 
 
-_PUBLISH_PACE = Pace(0.011, 0.024, few=3, many=20, enough=64, lull_s=0.002, person_s=0.000_2)
+_PUBLISH_PACE = Pace(0.011, 0.024, few=3, enough=64, lull_s=0.002, person_s=0.000_2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,10 @@ class Config:
     tls_timeout_s: float = 10.0
     sendq_stall_s: float = 30.0
     publish_pace: Pace = _PUBLISH_PACE
+    # A flood is so many lines a second, said here, for each room that some are for.
+    flood_per_s: float = 1500.0
+    flood_wait_s: float = 0.1
+    flood_again_s: float = 5.0
     listen_pause_s: float = 0.024
     listen_pause_person_s: float = 0.000_2
     listen_enough: int = 20

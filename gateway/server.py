@@ -197,7 +197,7 @@ class Gateway:
             self._publisher,
             self._registry,
             self._reaper,
-            Speakers(self._publisher.outbox, config.outbox_bytes),
+            Speakers(self._publisher.outbox, config.outbox_bytes, self._publisher.flood),
             Answers(config, self._rooms, self._registry, self._inquiries),
             Post(self.id, self._publisher, self._registry),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import msgspec
 
@@ -191,9 +191,9 @@ class Outbox:
             yield from queue.waiting
 
     @property
-    def ready(self) -> bool:
-        """Whether something can be sent."""
-        return bool(self._ready)
+    def ready(self) -> Collection[str]:
+        """The rooms with something to send."""
+        return self._ready.keys()
 
     def submit(self, operation: Operation) -> None:
         """Queue one operation behind the others of its room.  The caller holds the cap."""

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from gateway.broker.backoff import Backoff
 from gateway.broker.calls import PUBLISH, Call, Caller, NotSent, Unreachable
+from gateway.broker.flood import Flood
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Batch, Operation, Outbox, Outcome
 from gateway.cadence import Cadence
@@ -66,6 +67,7 @@ class Publisher:
         self._of_room = lru_cache(_ROOMS_KNOWN)(self._words)
         self._wake = asyncio.Event()
         self._cadence = Cadence(config.publish_pace, people, self._wake.set)
+        self.flood = Flood(config, self.outbox, self._cadence, people)
         self._drained = asyncio.Event()
         self._drained.set()
 
@@ -112,6 +114,7 @@ class Publisher:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            await self.flood.gather()
             if await self.run_once():
                 backoff.reset()
             else:
@@ -119,8 +122,9 @@ class Publisher:
                 await asyncio.sleep(backoff.next_s())
                 self._wake.set()
             self._look_if_drained()
-            if not self._cadence.count and self.outbox.ready:
-                self._wake.set()  # for what was too much for one pipeline
+            too_much = self.outbox.ready and not self._cadence.count  # for one pipeline
+            if too_much or self.flood.on:
+                self._wake.set()
 
     async def expire_forever(self) -> None:
         """Look at the deadlines, as long as the task lives; also while Redis is waited for."""

@@ -101,6 +101,7 @@ TABLE = (
     Row("gateway_outbox_bytes", G, "Bytes that Redis has not confirmed"),
     Row("gateway_outbox_limit_bytes", G, "Bytes at which speakers have to wait"),
     Row("gateway_outbox_waiting_speakers", G, "Connections not read because of the outbox"),
+    Row("gateway_floods_gathered_total", C, "Times that lines were left to come for company"),
     Row("gateway_holes_found_total", C, "Holes in what pub/sub brought"),
     Row("gateway_holes_filled_events_total", C, "Events read from logs to fill them"),
     Row("gateway_holes_unfillable_total", C, "Holes that members were told of: events were missed"),

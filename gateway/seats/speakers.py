@@ -1,9 +1,10 @@
-"""Who may speak: everybody while the outbox takes more, then those who wait, in turn."""
+"""Who may speak: everybody, or nobody for a while, and then those who waited, in turn."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.broker.flood import Flood
 from gateway.broker.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -11,27 +12,38 @@ if TYPE_CHECKING:
 
 
 class Speakers:
-    """The seats that are not read because the outbox is full.  Listeners notice nothing."""
+    """The seats that are not read: the outbox is full, or a flood is gathered.
 
-    def __init__(self, outbox: Outbox, most_bytes: int) -> None:
+    Listeners notice nothing.
+    """
+
+    def __init__(self, outbox: Outbox, most_bytes: int, flood: Flood) -> None:
         self._outbox = outbox
         self._most_bytes = most_bytes
+        self._flood = flood
         self._waiting: dict[Seat, None] = {}  # in turn
+        flood.on_gathered = self.go_on
 
-    def __len__(self) -> int:
-        return len(self._waiting)
+    @property
+    def kept_waiting(self) -> int:
+        """How many wait because the outbox is full."""
+        return len(self._waiting) if self._full else 0
+
+    @property
+    def _full(self) -> bool:
+        return self._outbox.size_bytes >= self._most_bytes
 
     @property
     def admitted(self) -> bool:
-        """Whether the outbox takes more."""
-        return self._outbox.size_bytes < self._most_bytes
+        """Whether who speaks is to be read now."""
+        return not (self._full or self._flood.gathers)
 
     def wait(self, seat: Seat) -> None:
         """Have the seat pumped when it is its turn."""
         self._waiting[seat] = None
 
     def go_on(self) -> None:
-        """Something left the outbox: let those go on for whom there is room again."""
+        """Let those go on for whom there is room (again)."""
         while self._waiting and self.admitted:
             seat = next(iter(self._waiting))
             del self._waiting[seat]

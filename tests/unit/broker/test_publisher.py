@@ -24,7 +24,6 @@ class Stage:
             FOR_EVER_S,
             FOR_EVER_S,
             few=ENOUGH,
-            many=ENOUGH,
             enough=ENOUGH,
             lull_s=FOR_EVER_S,
             person_s=1.0,
@@ -123,3 +122,30 @@ async def test_what_comes_soon_after_a_call_shares_the_next_one(stage):
         assert (await stage.told.get())[1] is Outcome.CONFIRMED
     assert applied == [1, ENOUGH]
     assert stage.calls == [1, 1]
+
+
+@pytest.mark.parametrize("stage", [FOR_EVER_S], indirect=True)
+async def test_a_flood_is_let_come_before_each_call(stage):
+    """Flood: it goes on by itself, until it is over."""
+    gathered = asyncio.Queue()
+    flood = stage.publisher.flood
+
+    async def gather():
+        flood.on = await gathered.get()
+
+    async def answer():
+        return [b"1"]
+
+    flood.gather, stage.answer = gather, answer
+    stage.say("one")
+    await asyncio.sleep(0)
+    assert stage.calls == []
+    gathered.put_nowait(True)
+    assert await stage.told.get() == ("one", Outcome.CONFIRMED)
+    stage.publisher.outbox.submit(stage.operation(Message("s1", "alice", "two")))  # not due
+    gathered.put_nowait(False)
+    assert await stage.told.get() == ("two", Outcome.CONFIRMED)
+    stage.publisher.outbox.submit(stage.operation(Message("s1", "alice", "three")))
+    gathered.put_nowait(False)
+    await asyncio.sleep(0.02)  # in which it would be sent
+    assert stage.told.empty()

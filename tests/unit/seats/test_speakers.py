@@ -31,8 +31,13 @@ def said():
 
 
 @pytest.fixture
-def speakers(outbox, said):
-    speakers = Speakers(outbox, most_bytes=3)
+def flood():
+    return SimpleNamespace(gathers=False, on_gathered=None)
+
+
+@pytest.fixture
+def speakers(outbox, flood, said):
+    speakers = Speakers(outbox, most_bytes=3, flood=flood)
     speakers.seats = [Seat(name, said, outbox, speakers) for name in "abcde"]
     return speakers
 
@@ -53,7 +58,19 @@ def test_nobody_speaks_while_it_is_full(outbox, speakers, said):
     speakers.wait(speakers.seats[0])
     speakers.go_on()
     assert not speakers.admitted
-    assert (said, len(speakers)) == ([], 1)
+    assert (said, speakers.kept_waiting) == ([], 1)
+
+
+def test_nobody_speaks_while_a_flood_is_gathered(flood, speakers, said):
+    """Flood: who speaks is not read then; that the outbox is full is not said of it."""
+    flood.gathers = True
+    for seat in speakers.seats[:2]:
+        speakers.wait(seat)
+    speakers.go_on()
+    assert (said, speakers.admitted, speakers.kept_waiting) == ([], False, 0)
+    flood.gathers = False
+    flood.on_gathered()
+    assert said[:2] == ["a", "b"]
 
 
 def test_who_is_gone_does_not_speak(outbox, speakers, said):
