@@ -26,9 +26,9 @@ class Keys:
     database: int = 0
 
     def room(self, room: str) -> tuple[str, str, str, str]:
-        """meta, log, said, members."""
+        """meta, log, history, members."""
         base = f"{self.namespace}:{{room:{room}}}"
-        return f"{base}:meta", f"{base}:log", f"{base}:said", f"{base}:members"
+        return f"{base}:meta", f"{base}:log", f"{base}:history", f"{base}:members"
 
     def batch(self, room: str, gateway: GatewayId) -> str:
         return f"{self.namespace}:{{room:{room}}}:batch:{gateway}"

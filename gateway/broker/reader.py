@@ -94,9 +94,7 @@ def _snapshot(reply: list, question: Question) -> Snapshot:  # type: ignore[type
             SessionId(session.decode()): parse_member(SessionId(session.decode()), record)
             for session, record in zip(flat[::2], flat[1::2], strict=True)
         }
-    return Snapshot(
-        epoch.decode(), offset, people, at_known, lines, members, list(reversed(history)), at_last
-    )
+    return Snapshot(epoch.decode(), offset, people, at_known, lines, members, history, at_last)
 
 
 def parse_member(session: SessionId, record: bytes) -> Member:

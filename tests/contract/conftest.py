@@ -198,7 +198,8 @@ class Scripts:
         return await self._lines(self.keys.room(room)[1])
 
     async def history(self, room: str = "lobby") -> list[Envelope]:
-        return await self._lines(self.keys.room(room)[2])
+        lines = await self.client.lrange(self.keys.room(room)[2], 0, -1)
+        return [decode_envelope(line) for line in lines]
 
     async def members(self, room: str = "lobby") -> dict[str, str]:
         found = await self.client.hgetall(self.keys.room(room)[3])

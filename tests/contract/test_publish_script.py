@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-ROOM_KEYS = ("meta", "log", "said", "members")
+ROOM_KEYS = ("meta", "log", "history", "members")
 
 
 # Offsets and batches
@@ -236,7 +236,7 @@ async def test_nothing_is_written_if_a_key_is_of_another_type(redis, channel, al
     keys = dict(zip(ROOM_KEYS, redis.keys.room("lobby"), strict=True))
     keys["batch"] = redis.keys.batch("lobby", "G1")
     await redis.client.delete(keys[broken])
-    await redis.client.lpush(keys[broken], "something else")
+    await redis.client.sadd(keys[broken], "something else")
     before = await redis.everything()
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         await redis.publish(bob.joins(), alice.says(), alice.renames("al"), alice.leaves())
@@ -291,7 +291,7 @@ async def test_what_is_published_is_what_the_log_holds(redis, channel, alice):
 
 
 async def test_only_what_people_said_is_history(redis, alice):
-    """publish.lua: said holds what people said only, under its offset in the log."""
+    """publish.lua: the history holds what people said only."""
     await redis.open()
     await redis.publish(alice.joins(), alice.says("hi"), alice.renames("al"), alice.leaves())
     log = await redis.log()

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 meta   hash: epoch, offset (the last one)
 --       2 log    stream OFFSET-0: line
---       3 said   stream OFFSET-0: line, of what people said only (the history)
+--       3 history  list of lines, of what people said only
 --       4 members  hash: session -> "GATEWAY GENERATION NAME"
 --       5 batch  "NUMBER REPLY" of this gateway's last batch in this room
 -- ARGV  1 batch number  2 epoch it is meant for ('': any)  3 channel  4 gateway
@@ -27,7 +27,7 @@
 -- (the ref is older than its newest, and not among those kept).  A repeated
 -- batch number changes nothing and returns the first reply.
 
-local meta, log, said, members, record = unpack(KEYS)
+local meta, log, history, members, record = unpack(KEYS)
 local number, wanted, channel, gateway = unpack(ARGV, 1, 4)
 
 local last = redis.call('GET', record)
@@ -45,26 +45,25 @@ if not room[1] or (wanted ~= '' and wanted ~= room[1]) then return 'epoch' end
 
 -- Lua does not roll back: whatever can fail fails here, before the first write.
 -- Not the members: an operation looks among them before it does anything.
-local logged, spoken = redis.call('XLEN', log), redis.call('XLEN', said)
+local logged, remembered = redis.call('XLEN', log), redis.call('LLEN', history)
 for i = 12, #ARGV, 6 do
   if ARGV[i + 3] ~= '0' then redis.call('XLEN', ARGV[9] .. ARGV[i + 1]) end
 end
 
-local made = logged == 0 or spoken == 0  -- a key that had no life yet
+local made = logged == 0 or remembered == 0  -- a key that had no life yet
 local epoch, offset = room[1], tonumber(room[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local by = gateway .. ' ' .. number .. ' '
-local lines, results = {}, {}
+local lines, said, results = {}, {}, {}
 
 local function append(index, body, age, spoken)
   offset = offset + 1
   -- An event bears the time at which it was accepted, by this clock.
   local at = string.format('%.0f', now - age)
-  local id = offset .. '-0'
   local line = offset .. ' ' .. epoch .. ' ' .. at .. ' ' .. by .. index .. ' ' .. body
-  redis.call('XADD', log, 'MAXLEN', '~', ARGV[5], id, 'e', line)
-  if spoken then redis.call('XADD', said, 'MAXLEN', '~', ARGV[6], id, 'e', line) end
+  redis.call('XADD', log, 'MAXLEN', '~', ARGV[5], offset .. '-0', 'e', line)
+  if spoken then said[#said + 1] = line end
   lines[#lines + 1] = line
 end
 
@@ -137,6 +136,11 @@ for i = 12, #ARGV, 6 do
   results[#results + 1] = apply(#results, unpack(ARGV, i, i + 5))
 end
 
+-- What Lua unpacks at once is bounded.
+for i = 1, #said, 1000 do
+  redis.call('RPUSH', history, unpack(said, i, math.min(i + 999, #said)))
+end
+if remembered + #said > 2 * ARGV[6] then redis.call('LTRIM', history, -ARGV[6], -1) end
 redis.call('HSET', meta, 'offset', offset)
 local reply = table.concat(results, ' ')
 redis.call('SET', record, number .. ' ' .. reply, 'EX', ARGV[8])
