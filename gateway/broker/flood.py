@@ -1,4 +1,4 @@
-"""A flood: left in the kernel for a while, to be read, published and delivered together."""
+"""A flood of lines: left in the kernel for a while, to be read and written together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GOES_ON = 0.75
 
 
 class Flood:
-    """Sees a flood come, and has nobody who speaks read until much of it is there.
+    """Sees a flood come, and has nobody who said something read until much of it is there.
 
     Where so much is said that nobody follows each line, reads and writes are what keeps a
     gateway busy, and a little more patience saves most of them.  Who waits for answers before
@@ -31,10 +31,12 @@ class Flood:
     def __init__(
         self, config: Config, outbox: Outbox, cadence: Cadence, people: Callable[[], int]
     ) -> None:
+        self.lines = 0
+        """That were said in all; counted by who knows."""
         self.on = False
         """Whether there is one."""
         self.gathers = False
-        """Whether those who speak are not to be read."""
+        """Whether who said something that waits is not to be read."""
         self.gathered = 0
         """How often they were not."""
         self.on_gathered: Callable[[], None] = lambda: None
@@ -44,9 +46,9 @@ class Flood:
         self._cadence = cadence
         self._people = people
         self._loop = asyncio.get_running_loop()
-        self._came = 0
         self._since = self._loop.time()
-        self._per_s = 0.0  # came lately, while it was not gathered
+        self._lines_then = 0
+        self._per_s = 0.0  # were said lately, while nothing was gathered
         self._believed_from = -math.inf
 
     async def gather(self) -> None:
@@ -57,6 +59,7 @@ class Flood:
         self.on = self.on or (self._begins(waited_s) and wait_s > 2 * waited_s)
         if not self.on:
             return
+        before = self.lines
         self.gathers = True
         try:
             await asyncio.sleep(wait_s - waited_s)
@@ -65,17 +68,17 @@ class Flood:
             self.gathered += 1
             self.on_gathered()
         await asyncio.sleep(_READ_S)
-        self.on = cadence.count >= self._per_s * wait_s * _GOES_ON
+        gathered_s = wait_s - waited_s
+        self.on = self.lines - before >= self._per_s * gathered_s * _GOES_ON
         if not self.on:
             self._believed_from = self._loop.time() + config.flood_again_s
 
     def _begins(self, waited_s: float) -> bool:
-        now, count = self._loop.time(), self._cadence.count
-        pace, flood_per_s = self._config.publish_pace, self._config.flood_per_s
-        self._came += count
-        if now >= self._since + _SEEN_FOR_S:
-            self._per_s = self._came / (now - self._since)
-            self._since, self._came = now, 0
-        much = 0 < flood_per_s * len(self._outbox.ready) <= self._per_s
-        by_time = waited_s > pace.window_s - _GRAIN_S and count < pace.enough
+        now, pace = self._loop.time(), self._config.publish_pace
+        seen_s = now - self._since
+        if seen_s >= _SEEN_FOR_S:
+            self._per_s = (self.lines - self._lines_then) / seen_s
+            self._since, self._lines_then = now, self.lines
+        much = 0 < self._config.flood_per_s * len(self._outbox.ready) <= self._per_s
+        by_time = waited_s > pace.window_s - _GRAIN_S and self._cadence.count < pace.enough
         return much and by_time and now >= self._believed_from

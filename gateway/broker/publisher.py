@@ -74,6 +74,7 @@ class Publisher:
     def submit(self, operation: Operation) -> None:
         operation.submitted_at = time.monotonic()
         self.submitted += 1
+        self.flood.lines += operation.mortal
         self.outbox.submit(operation)
         self._drained.clear()
         self._cadence.one_more()

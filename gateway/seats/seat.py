@@ -363,7 +363,7 @@ class Seat:
             if self.outstanding >= self._most_outstanding:
                 connection.hold(Hold.OUTBOX)  # until ``confirmed``
                 return
-            if not speakers.admitted:
+            if not speakers.admits(self.outstanding):
                 connection.hold(Hold.OUTBOX)
                 speakers.wait(self)
                 return

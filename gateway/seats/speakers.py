@@ -1,4 +1,4 @@
-"""Who may speak: everybody, or nobody for a while, and then those who waited, in turn."""
+"""Who may speak now, and who has to wait; those who waited do it in turn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Speakers:
-    """The seats that are not read: the outbox is full, or a flood is gathered.
+    """The seats that are not read: the outbox is full, or they have a part in a flood.
 
     Listeners notice nothing.
     """
@@ -33,10 +33,9 @@ class Speakers:
     def _full(self) -> bool:
         return self._outbox.size_bytes >= self._most_bytes
 
-    @property
-    def admitted(self) -> bool:
-        """Whether who speaks is to be read now."""
-        return not (self._full or self._flood.gathers)
+    def admits(self, outstanding: int) -> bool:
+        """Whether one is to be read that has so many lines in the outbox."""
+        return not (self._full or (outstanding and self._flood.gathers))
 
     def wait(self, seat: Seat) -> None:
         """Have the seat pumped when it is its turn."""
@@ -44,7 +43,7 @@ class Speakers:
 
     def go_on(self) -> None:
         """Let those go on for whom there is room (again)."""
-        while self._waiting and self.admitted:
+        while self._waiting and not (self._full or self._flood.gathers):
             seat = next(iter(self._waiting))
             del self._waiting[seat]
             seat.pump()

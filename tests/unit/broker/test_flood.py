@@ -51,12 +51,13 @@ class Stage:
         if self.flood.gathers:
             self.slept.append(round(seconds, 6))
         else:
-            self.cadence.count += self.piles_up
+            self.flood.lines += self.piles_up
 
-    async def batch(self, lines=A_CYCLE, waited_s=WINDOW_S):
+    async def batch(self, lines=A_CYCLE, waited_s=WINDOW_S, joins=False):
         """One is due.  Returns whether more of it was left to come."""
         before = self.flood.gathered
         self.now_s += CYCLE_S
+        self.flood.lines += lines * (not joins)
         self.cadence.count, self.cadence.waited_s = lines, waited_s
         await self.flood.gather()
         assert not self.flood.gathers
@@ -96,6 +97,7 @@ async def test_it_goes_on_without_being_seen_anew(stage):
         {"lines": CONFIG.publish_pace.enough},  # they went for being enough,
         {"waited_s": WINDOW_S / 2},  # or for a lull
         {"waited_s": 0.06},  # as long as half of the longer wait
+        {"joins": True},  # a crowd comes in
     ],
 )
 async def test_what_is_no_flood_is_not_left_to_come(stage, what):

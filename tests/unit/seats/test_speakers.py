@@ -14,7 +14,7 @@ class Seat:
         self.name, self.said, self.outbox, self.speakers = name, said, outbox, speakers
 
     def pump(self):
-        if self.speakers.admitted:
+        if self.speakers.admits(outstanding=0):
             self.said.append(self.name)
             self.outbox.size_bytes += 1
         self.speakers.wait(self)
@@ -57,20 +57,23 @@ def test_nobody_speaks_while_it_is_full(outbox, speakers, said):
     outbox.size_bytes = 3
     speakers.wait(speakers.seats[0])
     speakers.go_on()
-    assert not speakers.admitted
+    assert not speakers.admits(0)
     assert (said, speakers.kept_waiting) == ([], 1)
 
 
-def test_nobody_speaks_while_a_flood_is_gathered(flood, speakers, said):
-    """Flood: who speaks is not read then; that the outbox is full is not said of it."""
+def test_who_has_a_part_in_a_flood_waits_until_it_is_gathered(outbox, flood, speakers, said):
+    """Flood: nobody else does; and that the outbox is full is not said of it."""
     flood.gathers = True
+    assert (speakers.admits(0), speakers.admits(1)) == (True, False)
     for seat in speakers.seats[:2]:
         speakers.wait(seat)
     speakers.go_on()
-    assert (said, speakers.admitted, speakers.kept_waiting) == ([], False, 0)
+    assert (said, speakers.kept_waiting) == ([], 0)
     flood.gathers = False
     flood.on_gathered()
     assert said[:2] == ["a", "b"]
+    outbox.size_bytes = 0
+    assert speakers.admits(1)
 
 
 def test_who_is_gone_does_not_speak(outbox, speakers, said):
