@@ -29,6 +29,7 @@ async def drain(host: Host, *, within_s: float) -> None:
     """
     loop = asyncio.get_running_loop()
     begun_at = loop.time()
+    host.cluster.speakers.hurry()
     seats = list(host.seats)
     random.shuffle(seats)
     turn_s = min(1 / _SEATS_PER_S, within_s / 2 / max(len(seats), 1))

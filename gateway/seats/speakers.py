@@ -21,6 +21,7 @@ class Speakers:
         self._outbox = outbox
         self._most_bytes = most_bytes
         self._flood = flood
+        self._hurries = False
         self._waiting: dict[Seat, None] = {}  # in turn
         flood.on_gathered = self.go_on
 
@@ -33,9 +34,18 @@ class Speakers:
     def _full(self) -> bool:
         return self._outbox.size_bytes >= self._most_bytes
 
+    @property
+    def _floods(self) -> bool:
+        return self._flood.gathers and not self._hurries
+
     def admits(self, outstanding: int) -> bool:
         """Whether one is to be read that has so many lines in the outbox."""
-        return not (self._full or (outstanding and self._flood.gathers))
+        return not (self._full or (outstanding and self._floods))
+
+    def hurry(self) -> None:
+        """The gateway leaves service: what was said is to be taken now, flood or not."""
+        self._hurries = True
+        self.go_on()
 
     def wait(self, seat: Seat) -> None:
         """Have the seat pumped when it is its turn."""
@@ -43,7 +53,7 @@ class Speakers:
 
     def go_on(self) -> None:
         """Let those go on for whom there is room (again)."""
-        while self._waiting and not (self._full or self._flood.gathers):
+        while self._waiting and not (self._full or self._floods):
             seat = next(iter(self._waiting))
             del self._waiting[seat]
             seat.pump()

@@ -76,6 +76,16 @@ def test_who_has_a_part_in_a_flood_waits_until_it_is_gathered(outbox, flood, spe
     assert speakers.admits(1)
 
 
+def test_a_gateway_that_drains_waits_for_no_flood(outbox, flood, speakers, said):
+    """Seat: who is heard out before it is let go has all lines that came taken."""
+    flood.gathers = True
+    speakers.wait(speakers.seats[0])
+    speakers.hurry()
+    assert said[:1] == ["a"]
+    outbox.size_bytes = 0
+    assert speakers.admits(1)
+
+
 def test_who_is_gone_does_not_speak(outbox, speakers, said):
     first, second, *_ = speakers.seats
     outbox.size_bytes = 3
