@@ -323,6 +323,13 @@ async def test_log_and_history_are_bounded(redis, alice):
     assert log[-1].offset == history[-1].offset == 1000
 
 
+async def test_a_large_batch_is_remembered_whole(redis, alice):
+    """publish.lua: Lua unpacks only so many at once."""
+    await redis.open("lobby", alice)
+    await redis.publish(*(alice.says() for _ in range(2500)), history_length=5000)
+    assert [line.offset for line in await redis.history()] == list(range(1, 2501))
+
+
 async def test_the_keys_of_a_room_expire_together(redis, alice, bob):
     """DESIGN 3: a room's meta hash and its log live and expire together."""
 

@@ -149,3 +149,10 @@ async def test_a_flood_is_let_come_before_each_call(stage):
     gathered.put_nowait(False)
     await asyncio.sleep(0.02)  # in which it would be sent
     assert stage.told.empty()
+
+
+async def test_only_what_people_say_makes_a_flood(stage):
+    """Flood: a crowd that joins is none."""
+    stage.publisher.submit(stage.operation(Joined("s1", "alice")))
+    stage.say("one")
+    assert (stage.publisher.flood.lines, stage.publisher.submitted) == (1, 2)
