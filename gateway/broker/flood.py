@@ -55,21 +55,22 @@ class Flood:
         """What waits is due: let more of it come, if that is a part of a flood."""
         cadence, config = self._cadence, self._config
         waited_s = cadence.waited_s
-        wait_s = config.publish_pace.at_most(config.flood_wait_s, self._people())
-        self.on = self.on or (self._begins(waited_s) and wait_s > 2 * waited_s)
+        left_s = config.publish_pace.at_most(config.flood_wait_s, self._people()) - waited_s
+        begins = self.on or (self._begins(waited_s) and left_s > waited_s)
+        # Not where everybody is gone, or Redis was slow: nothing would be left to come.
+        self.on = begins and left_s > 0
         if not self.on:
             return
         before = self.lines
         self.gathers = True
         try:
-            await asyncio.sleep(wait_s - waited_s)
+            await asyncio.sleep(left_s)
         finally:
             self.gathers = False
             self.gathered += 1
             self.on_gathered()
         await asyncio.sleep(_READ_S)
-        gathered_s = wait_s - waited_s
-        self.on = self.lines - before >= self._per_s * gathered_s * _GOES_ON
+        self.on = self.lines - before >= self._per_s * left_s * _GOES_ON
         if not self.on:
             self._believed_from = self._loop.time() + config.flood_again_s
 

@@ -144,6 +144,22 @@ async def test_a_flood_ends(stage):
     assert not any(await stage.batches())
 
 
+async def test_a_flood_ends_when_nobody_is_left_to_hear_of_it(stage):
+    """Nothing would be waited for, again and again."""
+    await stage.batches()
+    assert stage.flood.on
+    stage.people = 0
+    assert not any(await stage.batches())
+    assert not stage.flood.on
+
+
+async def test_a_flood_ends_when_its_lines_have_waited_long_enough(stage):
+    """Redis was slow: what it kept waiting is not kept waiting for more."""
+    await stage.batches()
+    assert not await stage.batch(waited_s=CONFIG.flood_wait_s)
+    assert not stage.flood.on
+
+
 async def test_who_speaks_is_read_again_if_the_publisher_ends(stage):
     await stage.batches()
     before = stage.read_again
