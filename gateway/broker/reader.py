@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from gateway.broker.calls import SYNC, Call, Caller
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Holder
-from gateway.chat.events import GatewayId, SessionId
+from gateway.chat.events import Envelope, GatewayId, SessionId, decode_envelope
 from gateway.config import Config
+from gateway.ops.logs import get_logger
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What ``scripts/sync.lua`` answers.  Lines are raw, oldest first.
+    """What ``scripts/sync.lua`` answers.  Events are oldest first.
 
     ``members`` is None where they were not asked for and nothing made them necessary.
     ``at_last`` is the line at ``offset``, b'' if the log does not have it (any more).
@@ -50,9 +53,9 @@ class Snapshot:
     offset: int
     people: int
     at_known: bytes
-    lines: Sequence[bytes]
+    events: Sequence[Envelope]
     members: Mapping[SessionId, Member] | None
-    history: Sequence[bytes]
+    history: Sequence[Envelope]
     at_last: bytes = b""
 
 
@@ -86,15 +89,35 @@ class Reader:
         return Call(SYNC, self._keys.room(question.room), args)
 
 
-def _snapshot(reply: list, question: Question) -> Snapshot:  # type: ignore[type-arg]
+def _snapshot(reply: list, question: Question) -> Snapshot | RedisError:  # type: ignore[type-arg]
     epoch, offset, people, at_known, lines, flat, history, at_last = reply
-    members = None
+    room, members = question.room, None
     if question.members or (question.create and question.epoch != epoch.decode()):
-        members = {
-            SessionId(session.decode()): parse_member(SessionId(session.decode()), record)
-            for session, record in zip(flat[::2], flat[1::2], strict=True)
-        }
-    return Snapshot(epoch.decode(), offset, people, at_known, lines, members, history, at_last)
+        try:
+            members = {
+                SessionId(session.decode()): parse_member(SessionId(session.decode()), record)
+                for session, record in zip(flat[::2], flat[1::2], strict=True)
+            }
+        except ValueError:
+            return ResponseError("somebody else has written among its members")
+    events, said = decode_envelopes(lines, room), decode_envelopes(history, room)
+    return Snapshot(epoch.decode(), offset, people, at_known, events, members, said, at_last)
+
+
+def decode_envelopes(lines: Sequence[bytes], room: str) -> list[Envelope]:
+    """Lines of a room's log.  What is none, since somebody else wrote it, is left out."""
+    try:
+        return list(map(decode_envelope, lines))
+    except ValueError:
+        return list(_decodable(lines, room))
+
+
+def _decodable(lines: Iterable[bytes], room: str) -> Iterable[Envelope]:
+    for line in lines:
+        try:
+            yield decode_envelope(line)
+        except ValueError:
+            log.warning("not an envelope", room=room, line=line[:80].decode(errors="replace"))
 
 
 def parse_member(session: SessionId, record: bytes) -> Member:

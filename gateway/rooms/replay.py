@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.broker.reader import Question, Snapshot
-from gateway.chat.events import Missed, decode_envelope
+from gateway.chat.events import Missed
 from gateway.rooms.fan_out import Member
 from gateway.rooms.inquiries import Inquiries
 from gateway.rooms.relay import Relay
@@ -93,8 +93,7 @@ class Replay:
 
     def _send_page(self, snapshot: Snapshot) -> None:
         encoding, page, size = self._member.encoding, [], 0
-        for line in snapshot.lines:
-            envelope = decode_envelope(line)
+        for envelope in snapshot.events:
             if envelope.offset > self._relay.offset or size >= self._page_bytes:
                 break  # what is later than the relay comes through the hub
             if envelope.offset != self._at + 1:

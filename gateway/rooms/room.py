@@ -29,7 +29,6 @@ from gateway.chat.events import (
     SessionId,
     Told,
     Welcome,
-    decode_envelope,
 )
 from gateway.config import Config
 from gateway.ops.logs import get_logger
@@ -241,7 +240,7 @@ class Room:
             self._people_unknown = False
             self.people = {s: member.name for s, member in snapshot.members.items()}
             self._recent.clear()
-            self._recent.extend(map(decode_envelope, snapshot.history))
+            self._recent.extend(snapshot.history)
         if not same or self._doubted:
             self._doubted = False
             self._serve(known, snapshot.epoch)
@@ -251,7 +250,7 @@ class Room:
             snapshot.epoch,
             snapshot.offset,
             snapshot.at_known,
-            list(map(decode_envelope, snapshot.lines)),
+            snapshot.events,
             snapshot.at_last,
         )
         self._deliver(self.relay.read(reading))

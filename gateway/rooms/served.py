@@ -15,10 +15,10 @@ from gateway.broker.backoff import Backoff
 from gateway.broker.calls import Unreachable
 from gateway.broker.keys import Keys, inbox
 from gateway.broker.publisher import Publisher
-from gateway.broker.reader import Reader
+from gateway.broker.reader import Reader, decode_envelopes
 from gateway.broker.registry import Registry
 from gateway.broker.subscriber import Subscriber
-from gateway.chat.events import Envelope, GatewayId, SessionId, Told, decode_envelope
+from gateway.chat.events import Envelope, GatewayId, SessionId, Told
 from gateway.config import Config
 from gateway.ops.logs import get_logger
 from gateway.rooms.hub import Hub
@@ -136,11 +136,7 @@ class Rooms:
         room = self._by_channel.get(channel)
         if room is None:
             return
-        try:
-            envelopes = list(map(decode_envelope, payload.split(b"\n")))
-        except ValueError:
-            log.warning("not an envelope", channel=channel)
-            return
+        envelopes = decode_envelopes(payload.split(b"\n"), room.name)
         self._arrived.setdefault(room, []).extend(envelopes)
 
     def caught_up(self) -> int:

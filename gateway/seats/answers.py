@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.broker.reader import Question, Snapshot
 from gateway.broker.registry import Answer, Registry, RoomCounts
-from gateway.chat.events import (
-    History,
-    Notice,
-    People,
-    RoomList,
-    Said,
-    decode_envelope,
-)
+from gateway.chat.events import History, Notice, People, RoomList, Said
 from gateway.config import Config
 from gateway.rooms.inquiries import Inquiries
 from gateway.rooms.served import Rooms
@@ -101,7 +94,7 @@ class Answers:
             if snapshot is None:
                 seat.answer(_UNAVAILABLE)
                 return
-            seat.answer(History([Said(room, decode_envelope(line)) for line in snapshot.history]))
+            seat.answer(History([Said(room, envelope) for envelope in snapshot.history]))
 
         most = self._config.history_length
         question = Question(room, history=min(wanted, most))

@@ -17,7 +17,9 @@ def say(redis, alice):
 
 
 def texts(lines):
-    return [line.rpartition(b" ")[2].decode() for line in lines]
+    """What was said in raw lines, or in events."""
+    raw = [getattr(line, "raw", line) for line in lines]
+    return [line.rpartition(b" ")[2].decode() for line in raw]
 
 
 async def test_a_room_without_a_log_gets_one_once(redis):
@@ -43,7 +45,7 @@ async def test_a_new_log_starts_without_what_is_left_of_an_old_one(redis, say, a
     new = await redis.sync("lobby", old, 1)
     assert new.epoch != old
     assert (new.offset, new.people, new.members) == (0, 0, {})
-    assert (new.at_known, list(new.lines), list(new.history)) == (b"", [], [])
+    assert (new.at_known, list(new.events), list(new.history)) == (b"", [], [])
     await redis.publish(alice.joins(), alice.says("new"))
     assert [line.offset for line in await redis.log()] == [1, 2]
 
@@ -54,7 +56,7 @@ async def test_to_who_knows_the_log_what_follows_is_told(redis, say, alice):
     await say("1", "2", "3", "4")
     read = await redis.sync("lobby", epoch, 2)
     assert (read.epoch, read.offset, read.people) == (epoch, 4, 1)
-    assert (texts([read.at_known]), texts(read.lines)) == (["2"], ["3", "4"])
+    assert (texts([read.at_known]), texts(read.events)) == (["2"], ["3", "4"])
     assert (read.members, list(read.history)) == (None, [])
 
 
@@ -63,7 +65,7 @@ async def test_to_who_is_at_the_end_nothing_follows(redis, say, alice):
     epoch = await redis.open("lobby", alice)
     await say("1", "2")
     read = await redis.sync("lobby", epoch, 2)
-    assert (texts([read.at_known]), texts(read.lines)) == (["2"], [])
+    assert (texts([read.at_known]), texts(read.events)) == (["2"], [])
 
 
 async def test_to_who_knows_the_start_all_lines_follow(redis, say, alice):
@@ -71,7 +73,7 @@ async def test_to_who_knows_the_start_all_lines_follow(redis, say, alice):
     epoch = await redis.open("lobby", alice)
     await say("1", "2")
     read = await redis.sync("lobby", epoch, 0)
-    assert (read.at_known, texts(read.lines)) == (b"", ["1", "2"])
+    assert (read.at_known, texts(read.events)) == (b"", ["1", "2"])
 
 
 @pytest.mark.parametrize("page", [1, 2, 3])
@@ -80,7 +82,7 @@ async def test_a_page_holds_as_many_lines_as_asked_for(redis, say, alice, page):
     epoch = await redis.open("lobby", alice)
     await say("1", "2", "3", "4", "5")
     read = await redis.sync("lobby", epoch, 1, replay_events=page)
-    assert texts(read.lines) == ["2", "3", "4"][:page]
+    assert texts(read.events) == ["2", "3", "4"][:page]
     assert read.offset == 5
 
 
@@ -110,7 +112,7 @@ async def test_a_line_that_was_trimmed_is_told_as_unknown(redis, say, alice):
     await say("1", "2", "3")
     await redis.client.xtrim(redis.keys.room("lobby")[1], maxlen=1, approximate=False)
     read = await redis.sync("lobby", epoch, 1)
-    assert (read.at_known, texts(read.lines), read.offset) == (b"", ["3"], 3)
+    assert (read.at_known, texts(read.events), read.offset) == (b"", ["3"], 3)
 
 
 async def test_to_who_knows_nothing_people_and_history_are_told(redis, say, alice, bob):
@@ -118,7 +120,7 @@ async def test_to_who_knows_nothing_people_and_history_are_told(redis, say, alic
     await redis.open("lobby", alice, bob)
     await say("1", "2", "3")
     read = await redis.sync(history=2)
-    assert (texts(read.history), list(read.lines), read.at_known) == (["2", "3"], [], b"")
+    assert (texts(read.history), list(read.events), read.at_known) == (["2", "3"], [], b"")
     assert {member.name for member in read.members.values()} == {"alice", "bob"}
     assert read.members["s2"].holder == Holder("G2", "s2", 2)
     assert read.people == 2
@@ -137,7 +139,7 @@ async def test_people_and_history_are_told_if_wanted(redis, say, alice):
     await say("1", "2")
     read = await redis.sync("lobby", epoch, 1, members=True)
     assert list(read.members) == ["s1"]
-    assert (texts(read.history), texts(read.lines)) == (["1", "2"], ["2"])
+    assert (texts(read.history), texts(read.events)) == (["1", "2"], ["2"])
 
 
 async def test_to_who_knows_another_log_all_of_this_one_is_told(redis, say, alice):
@@ -145,7 +147,7 @@ async def test_to_who_knows_another_log_all_of_this_one_is_told(redis, say, alic
     epoch = await redis.open("lobby", alice)
     await say("1", "2")
     read = await redis.sync("lobby", "another", 2)
-    assert (read.epoch, read.at_known, texts(read.lines)) == (epoch, b"", ["1", "2"])
+    assert (read.epoch, read.at_known, texts(read.events)) == (epoch, b"", ["1", "2"])
     assert list(read.members) == ["s1"]
 
 

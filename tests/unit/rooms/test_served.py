@@ -82,13 +82,14 @@ class Log:
         members = None
         if question.members or not known:
             members = dict(self.members)
-        said = [line for line in self.lines if b'"message"' in line]
+        events = [decode_envelope(line) for line in self.lines if line]
+        said = [event for event in events if isinstance(event.event, Message)]
         return Snapshot(
             self.epoch,
             len(self.lines),
             len(self.members),
             at_known,
-            [line for line in self.lines[after:] if line and question.epoch],
+            [event for event in events if event.offset > after and question.epoch],
             members,
             said if members is not None else [],
         )
