@@ -164,6 +164,12 @@ class Caller:
         self._limit_s: float | None = self._pool.connection_kwargs.get("socket_timeout")
         self._idle: list[Any] = []
 
+    async def reach(self) -> None:
+        """Return when a connection is there for the next call.  Raises ``NotSent``."""
+        if not self._idle:
+            with _cancellable():
+                self._idle.append(await self._connect())
+
     async def call(self, calls: Sequence[Call]) -> list[Any]:
         """Make all ``calls`` in one pipeline; their replies, or the errors Redis answered.
 
@@ -226,6 +232,10 @@ class Caller:
                 if not await connection.can_read():
                     return connection
             await self._part_with(connection)
+        return await self._connect()
+
+    async def _connect(self) -> Any:
+        """A new one.  Raises ``NotSent``."""
         try:
             connection = await self._pool.get_connection()
         except Unreachable as error:

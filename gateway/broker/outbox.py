@@ -150,7 +150,7 @@ class Batch(msgspec.Struct, frozen=True, eq=False):
 class _Queue:
     """One room's part of the outbox."""
 
-    __slots__ = ("epoch", "paused", "restoring", "unanswered", "unsure", "waiting")
+    __slots__ = ("epoch", "paused", "refused", "restoring", "unanswered", "unsure", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Operation] = deque()
@@ -159,6 +159,7 @@ class _Queue:
         self.unsure = False  # the unanswered batch may have been applied
         self.epoch = ""
         self.paused = False  # until the room's log is known again
+        self.refused = False  # until it is tried again
 
 
 class Outbox:
@@ -232,7 +233,7 @@ class Outbox:
                 break
             del self._ready[room]
             queue = self._queues.get(room)
-            if queue is None or queue.paused:
+            if queue is None or queue.paused or queue.refused:
                 continue
             batch = queue.unanswered or self._new_batch(room, queue)
             if batch:
@@ -261,11 +262,23 @@ class Outbox:
                     self._finish(operation, Outcome.CONFIRMED)
 
     def failed(self, batch: Batch) -> None:
-        """Redis answered with an error, or never got it: nothing was applied.  To be sent again."""
+        """Redis never got it: nothing was applied.  To be sent again."""
         queue = self._queues[batch.room]
         if not queue.unsure:
             self._put_back(queue)
         self._ready[batch.room] = None
+
+    def refused(self, batch: Batch) -> None:
+        """Redis answered with an error: nothing was applied.  To be sent after ``try_again``."""
+        self.failed(batch)
+        del self._ready[batch.room]
+        self._queues[batch.room].refused = True
+
+    def try_again(self, room: str) -> None:
+        """Send what Redis refused before."""
+        if queue := self._queues.get(room):
+            queue.refused = False
+            self._ready[room] = None
 
     def lost(self, batch: Batch) -> None:
         """No answer came: it may have been applied.  To be repeated under its number."""

@@ -31,7 +31,7 @@ _EXPIRE_S = 1.0
 
 
 class Publisher:
-    """Owns the outbox and the only connection that writes room events.
+    """Owns the outbox, and all that is written to rooms goes through it.
 
     ``on_other_log(room)`` is called when a room's log turns out to be another
     one; its events wait until ``outbox.serve`` is called for it.  For more
@@ -63,7 +63,7 @@ class Publisher:
         self._config = config
         self._gateway = gateway
         self._on_other_log = on_other_log
-        self._refused: set[str] = set()
+        self._refused: dict[str, Backoff] = {}  # rooms of which Redis takes nothing now
         self._of_room = lru_cache(_ROOMS_KNOWN)(self._words)
         self._wake = asyncio.Event()
         self._cadence = Cadence(config.publish_pace, people, self._wake.set)
@@ -135,8 +135,13 @@ class Publisher:
             self._look_if_drained()
 
     async def run_once(self) -> bool:
-        """One pipeline.  False if any of it has to be sent again after a pause."""
+        """One pipeline.  False if Redis did not answer it, and there is to be a pause."""
         self._cadence.taken()
+        try:
+            # Before anything is taken: what waits can be told that it was not delivered.
+            await self._caller.reach()
+        except NotSent:
+            return False
         batches = self.outbox.next_batches(self._config.batch_bytes * _PIPELINE_BATCHES_BYTES)
         if not batches:
             return True
@@ -150,25 +155,34 @@ class Publisher:
             for batch in batches:
                 self.outbox.lost(batch)
             return False
-        good = True
         for batch, reply in zip(batches, replies, strict=True):
             if isinstance(reply, RedisError):
-                self._complain(batch.room, reply)
-                self.outbox.failed(batch)
-                good = False
+                self._put_off(batch, reply)
             elif reply == b"epoch":
                 if self.outbox.other_log(batch):
                     self._on_other_log(batch.room)
             else:
-                self._refused.discard(batch.room)
+                self._refused.pop(batch.room, None)
                 self._answered(batch, reply.split())
-        return good
+        return True
 
-    def _complain(self, room: str, error: RedisError) -> None:
-        """Say once that Redis does not take a room's events, until it does again."""
+    def _put_off(self, batch: Batch, error: RedisError) -> None:
+        """Redis does not take a room's events: say so once, and try again now and then.
+
+        Other rooms need not wait for it.
+        """
+        room = batch.room
         if room not in self._refused:
-            self._refused.add(room)
+            self._refused[room] = Backoff()
             log.warning("publish refused", room=room, error=str(error))
+        self.retries += 1
+        self.outbox.refused(batch)
+        wait_s = self._refused[room].next_s()
+        asyncio.get_running_loop().call_later(wait_s, self._try_again, room)
+
+    def _try_again(self, room: str) -> None:
+        self.outbox.try_again(room)
+        self._wake.set()
 
     def _call(self, batch: Batch) -> Call:
         keys, constant = self._of_room(batch.room)

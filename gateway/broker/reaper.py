@@ -13,13 +13,14 @@ from functools import partial
 from typing import TypeVar, cast
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from gateway.broker.backoff import Backoff
 from gateway.broker.calls import Unreachable
 from gateway.broker.keys import Keys, inbox
 from gateway.broker.outbox import Operation, Outcome
 from gateway.broker.publisher import Publisher
-from gateway.broker.reader import parse_member
+from gateway.broker.reader import Member, parse_member
 from gateway.broker.registry import Ghost, Registry, parse_record
 from gateway.chat.events import GatewayId, Left, SessionId
 from gateway.ops.logs import get_logger
@@ -30,18 +31,22 @@ T = TypeVar("T")
 
 
 class Reaper:
-    """Reaps dead gateways one after the other, and single ghosts on demand."""
+    """Reaps dead gateways, each whatever becomes of the others, and single ghosts on demand."""
 
     def __init__(self, client: Redis, keys: Keys, publisher: Publisher, registry: Registry) -> None:
         self._client = client
         self._keys = keys
         self._publisher = publisher
         self._registry = registry
-        self._jobs: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+        self._dead: asyncio.Queue[GatewayId] = asyncio.Queue()
+        self._reaping: set[GatewayId] = set()
+        self._uncounted: asyncio.Queue[str] = asyncio.Queue()
 
     def reap(self, gateway: GatewayId) -> None:
-        """Have ``gateway`` reaped soon."""
-        self._jobs.put_nowait(partial(self._reap, gateway))
+        """Have ``gateway`` reaped soon; it is said again of one that takes long."""
+        if gateway not in self._reaping:
+            self._reaping.add(gateway)
+            self._dead.put_nowait(gateway)
 
     def evict(self, ghost: Ghost, done: Callable[[], None]) -> None:
         """End one membership, then free its name; ``done`` when both are confirmed."""
@@ -55,7 +60,7 @@ class Reaper:
 
         def told(outcome: Outcome, _offset: int) -> None:
             if outcome is Outcome.CONFIRMED:
-                self._jobs.put_nowait(partial(self._count, ghost.room))
+                self._uncounted.put_nowait(ghost.room)
             done()
 
         event = Left(ghost.holder.session, ghost.name)
@@ -63,39 +68,44 @@ class Reaper:
 
     async def run_forever(self) -> None:
         """Reap what is given, as long as the task lives."""
-        while True:
-            await self.run_once()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._count_forever())
+            while True:
+                tasks.create_task(self.reap_one(await self._dead.get()))
 
-    async def run_once(self) -> None:
-        """Do what is next, in as many attempts as it takes."""
-        job = await self._jobs.get()
-        backoff = Backoff()
+    async def reap_one(self, gateway: GatewayId) -> None:
+        """Reap a dead gateway, in as many attempts as it takes."""
+        await _repeat(partial(self._reap, gateway))
+        self._reaping.discard(gateway)
+
+    async def _count_forever(self) -> None:
         while True:
-            try:
-                await job()
-                return
-            except Unreachable as error:
-                log.debug("reaping interrupted", error=str(error))
-                await asyncio.sleep(backoff.next_s())
+            await self.count_one()
+
+    async def count_one(self) -> None:
+        """Count a room in which a ghost was ended."""
+        await _repeat(partial(self._count, await self._uncounted.get()))
 
     async def _reap(self, gateway: GatewayId) -> None:
         """One attempt.  Raises one of ``Unreachable``."""
         if await self._client.zscore(self._keys.dying, gateway) is None:
             return  # somebody else has reaped it; it may even have come back
         held = await self._held(gateway)
-        ended = 0
-        for room in sorted({ghost.room for ghost in held}):
-            ended += await self._empty(room, gateway, held)
-        if held:
-            await _each(
-                lambda ghost, done: self._registry.release(
-                    ghost.folded, ghost.holder, lambda _answer: done()
-                ),
-                held,
-            )
+        rooms = sorted({ghost.room for ghost in held})
+        lost = [each for room in rooms for each in await self._lost(room, gateway, held)]
+        # Of all rooms at once: one that takes nothing does not keep the others waiting.
+        await _each(self._end_membership, lost)
+        for room in sorted({room for room, _ in lost}):
+            await self._count(room)
+        await _each(
+            lambda ghost, done: self._registry.release(
+                ghost.folded, ghost.holder, lambda _answer: done()
+            ),
+            held,
+        )
         await self._registry.bury(gateway, dead=True)
         await self._client.unlink(*self._keys.room(inbox(gateway)))
-        log.warning("reaped", dead=gateway, memberships=ended, names=len(held))
+        log.warning("reaped", dead=gateway, memberships=len(lost), names=len(held))
 
     async def _held(self, gateway: GatewayId) -> list[Ghost]:
         """The names that the dead gateway holds, with the room of each."""
@@ -110,38 +120,39 @@ class Reaper:
         ]
         return [ghost for ghost in found if ghost.holder.gateway == gateway]
 
-    async def _empty(self, room: str, gateway: GatewayId, held: Sequence[Ghost]) -> int:
-        """End the memberships that the gateway holds in one room, and say so there.
+    async def _lost(
+        self, room: str, gateway: GatewayId, held: Sequence[Ghost]
+    ) -> list[tuple[str, Member]]:
+        """The memberships that the gateway holds in one room.
 
         Also those of sessions that had come to it, whose join never did: they are the
         gateway's by name only, and by nobody else to be ended.
         """
         _, _, _, members = self._keys.room(room)
-        table = cast("dict[bytes, bytes]", await self._client.hgetall(members))
+        try:
+            table = cast("dict[bytes, bytes]", await self._client.hgetall(members))
+            found = [parse_member(SessionId(key.decode()), value) for key, value in table.items()]
+        except (ResponseError, ValueError) as error:
+            if isinstance(error, ResponseError) and not str(error).startswith("WRONGTYPE"):
+                raise
+            # What somebody else wrote there must not keep the gateway's names for ever.
+            log.warning("members unreadable", room=room, error=str(error))
+            return []
         came = {ghost.holder.session: ghost.holder for ghost in held if ghost.room == room}
         lost = []
-        for key, record in table.items():
-            session = SessionId(key.decode())
-            member = parse_member(session, record)
-            newest = came.get(session, member.holder)
+        for member in found:
+            newest = came.get(member.holder.session, member.holder)
             if member.holder.gateway == gateway:
-                lost.append(member)
+                lost.append((room, member))
             elif newest.generation > member.holder.generation:
-                lost.append(replace(member, holder=newest))
-        if lost:
-            await _each(
-                lambda member, done: self._publisher.submit(
-                    Operation(
-                        room,
-                        member.holder,
-                        Left(member.holder.session, member.name),
-                        lambda _outcome, _offset: done(),
-                    )
-                ),
-                lost,
-            )
-            await self._count(room)
-        return len(lost)
+                lost.append((room, replace(member, holder=newest)))
+        return lost
+
+    def _end_membership(self, lost: tuple[str, Member], done: Callable[[], None]) -> None:
+        room, member = lost
+        event = Left(member.holder.session, member.name)
+        operation = Operation(room, member.holder, event, lambda _outcome, _offset: done())
+        self._publisher.submit(operation)
 
     async def _count(self, room: str) -> None:
         """Let everybody know how many are left in a room that perhaps no gateway serves."""
@@ -149,8 +160,22 @@ class Reaper:
         self._registry.set_people(room, await self._client.hlen(members))
 
 
+async def _repeat(job: Callable[[], Awaitable[None]]) -> None:
+    """Do it, in as many attempts as it takes until Redis answers."""
+    backoff = Backoff()
+    while True:
+        try:
+            await job()
+            return
+        except Unreachable as error:
+            log.debug("reaping interrupted", error=str(error))
+            await asyncio.sleep(backoff.next_s())
+
+
 async def _each(begin: Callable[[T, Callable[[], None]], None], things: Sequence[T]) -> None:
     """Begin something with each of ``things``, and wait until all of it is done."""
+    if not things:
+        return
     left = len(things)
     all_done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

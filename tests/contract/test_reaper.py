@@ -28,8 +28,7 @@ class Ours:
         """G1 and G2, unless they are buried: the others beat.  Returns who was reaped."""
         dead = await self._redis.beat_for(CONFIG.dead_ticks, "G3", "G4")
         for gateway in dead:
-            self.reaper.reap(gateway)
-            await self.reaper.run_once()
+            await self.reaper.reap_one(gateway)
         await self.registry.drained()
         return dead
 
@@ -143,7 +142,7 @@ async def test_after_a_single_ghost_was_ended_its_room_is_counted(redis, ours, c
     ghost = Ghost("bob", Holder("G2", "s2", bob.generation), "lobby", "bob")
     (ours.reaper.evict if frees else ours.reaper.end)(ghost, done.set)
     await done.wait()
-    await ours.reaper.run_once()
+    await ours.reaper.count_one()
     await ours.registry.drained()
     assert await lefts(redis) == ["bob"]
     assert await held(redis) == (["alice"] if frees else ["alice", "bob"])

@@ -111,8 +111,8 @@ def test_an_unanswered_batch_is_repeated_alone_and_as_it_was(outbox, submit, tol
     assert told == [("one", Outcome.CONFIRMED, 1)]
 
 
-def test_what_redis_refused_to_run_is_sent_anew_in_its_order(outbox, submit, told):
-    """publisher: an error answer: nothing was applied."""
+def test_what_redis_never_got_is_sent_anew_in_its_order(outbox, submit, told):
+    """publisher: no connection could be had: nothing was applied."""
     submit("one", "two")
     batch = send(outbox)
     submit("three")
@@ -123,12 +123,35 @@ def test_what_redis_refused_to_run_is_sent_anew_in_its_order(outbox, submit, tol
     assert told == []
 
 
+def test_what_redis_refused_to_run_waits_until_it_is_tried_again(outbox, submit, told):
+    """publisher: an error answer: nothing was applied; other rooms go on."""
+    submit("one")
+    batch = send(outbox)
+    outbox.refused(batch)
+    submit("two")
+    assert (outbox.next_batches(10_000), list(outbox.ready)) == ([], [])
+    outbox.try_again("lobby")
+    assert texts(send(outbox)) == ["one", "two"]
+    assert told == []
+
+
+def test_what_redis_refused_to_run_has_its_deadline(outbox, submit, told):
+    """Promise 4: a line that could not be delivered is reported to its sender."""
+    submit("one")
+    outbox.refused(send(outbox))
+    outbox.expire(DEADLINE_S)
+    assert told == [("one", Outcome.NOT_DELIVERED, 0)]
+    outbox.try_again("lobby")
+    assert outbox.next_batches(10_000) == []
+
+
 def test_an_error_does_not_undo_what_an_earlier_attempt_may_have_done(outbox, submit):
     """DESIGN 3: repeated under its number until it is answered."""
     submit("one")
     batch = send(outbox)
     outbox.lost(batch)
-    outbox.failed(send(outbox))
+    outbox.refused(send(outbox))
+    outbox.try_again("lobby")
     assert send(outbox) is batch
 
 

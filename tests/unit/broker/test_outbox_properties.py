@@ -100,6 +100,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.unanswered: dict[str, Batch] = {}
         self.unsure: set[Batch] = set()  # they may have been applied
         self.batches: dict[tuple[str, int], Batch] = {}
+        self.refused: set[str] = set()  # rooms of which nothing is to be sent
 
     # What people ask for.
 
@@ -153,7 +154,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(
         max_bytes=st.sampled_from([300, 5000]),
         fates=st.lists(
-            st.sampled_from(["ok", "answer lost", "call lost", "stuck", "error"]),
+            st.sampled_from(["ok", "answer lost", "call lost", "stuck", "error", "refused"]),
             min_size=len(ROOMS) + 1,
             max_size=len(ROOMS) + 1,
         ),
@@ -164,6 +165,7 @@ class OutboxMachine(RuleBasedStateMachine):
         for batch, fate in zip(batches, fates, strict=False):
             before = self.unanswered.setdefault(batch.room, batch)
             assert before is batch, "not repeated as it was"
+            assert batch.room not in self.refused, "tried again too soon"
             known = self.batches.setdefault((batch.room, batch.number), batch)
             assert known is batch, "a number used twice"
             assert batch.number >= max(n for room, n in self.batches if room == batch.room)
@@ -181,15 +183,25 @@ class OutboxMachine(RuleBasedStateMachine):
                 self.unsure.add(batch)
                 self.outbox.lost(batch)
                 continue
-            if reply != "error" or batch not in self.unsure:
+            if reply not in ("error", "refused") or batch not in self.unsure:
                 del self.unanswered[batch.room]
             if reply == "error":
                 self.outbox.failed(batch)
+            elif reply == "refused":
+                self.refused.add(batch.room)
+                self.outbox.refused(batch)
             elif reply == "epoch":
                 self.outbox.other_log(batch)
             else:
                 self.outbox.answered(batch, reply.encode().split())
         self.check()
+
+    @precondition(lambda self: self.refused)
+    @rule()
+    def what_was_refused_is_tried_again(self) -> None:
+        for room in self.refused:
+            self.outbox.try_again(room)
+        self.refused.clear()
 
     @precondition(lambda self: self.stuck)
     @rule()
@@ -242,6 +254,7 @@ class OutboxMachine(RuleBasedStateMachine):
         while self.flying or len(self.outbox):
             if self.flying:
                 self.the_pipeline_ends()
+            self.what_was_refused_is_tried_again()
             for room in ROOMS:
                 self.outbox.serve(room, self.rooms[room].read())
             self.a_pipeline_is_sent(5000, ["ok"] * 3)

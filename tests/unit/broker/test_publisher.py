@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
+from redis.exceptions import ResponseError
 
 from gateway.broker.calls import NotSent
 from gateway.broker.keys import Keys
@@ -34,11 +35,16 @@ class Stage:
             self, Keys("test"), config, "G1", lambda room: None, people=lambda: self.people
         )
         self.calls = []
+        self.rooms = []  # of each call, by channel
         self.told = asyncio.Queue()
         self.asked = asyncio.Event()
 
+    async def reach(self):
+        """Redis can be had at once."""
+
     async def call(self, calls):
         self.calls.append(len(calls))
+        self.rooms.append([call.args[2] for call in calls])
         self.asked.set()
         return await self.answer()
 
@@ -46,14 +52,14 @@ class Stage:
         """None comes."""
         await asyncio.get_running_loop().create_future()
 
-    def operation(self, event, **more):
+    def operation(self, event, room="lobby", **more):
         def told(outcome, offset):
             self.told.put_nowait((getattr(event, "text", "joined"), outcome))
 
-        return Operation("lobby", Holder("G1", "s1", 1), event, told, **more)
+        return Operation(room, Holder("G1", "s1", 1), event, told, **more)
 
-    def say(self, text):
-        self.publisher.submit(self.operation(Message("s1", "alice", text)))
+    def say(self, text, room="lobby"):
+        self.publisher.submit(self.operation(Message("s1", "alice", text), room))
 
 
 @pytest.fixture
@@ -89,6 +95,43 @@ async def test_when_all_was_told_nothing_is_left_to_send(stage):
     await stage.publisher.drained()
     assert stage.told.get_nowait() == ("one", Outcome.NOT_DELIVERED)
     assert stage.publisher.outbox.size_bytes == 0
+
+
+async def test_a_deadline_is_held_while_redis_cannot_be_had(stage):
+    """Promise 4: what was never sent is told in time, however long a connection takes."""
+    stage.reach = stage.answer  # neither made nor refused
+    stage.say("one")
+    assert await stage.told.get() == ("one", Outcome.NOT_DELIVERED)
+    assert stage.calls == []
+
+
+@pytest.mark.parametrize("stage", [FOR_EVER_S], indirect=True)
+async def test_a_room_of_which_redis_takes_nothing_keeps_no_other_one_waiting(stage):
+    """Promise 5: what is refused is tried again by itself, later and later."""
+
+    async def answer():
+        return [ResponseError("WRONGTYPE") if ":tea" in room else b"1" for room in stage.rooms[-1]]
+
+    stage.answer = answer
+    stage.say("cup", "tea")
+    for number in range(50):
+        stage.say(f"{number}")
+        assert await stage.told.get() == (f"{number}", Outcome.CONFIRMED)
+    refused = sum(":tea" in room for rooms in stage.rooms for room in rooms)
+    assert 0 < refused < 10
+    assert stage.publisher.retries == refused
+
+
+@pytest.mark.parametrize("stage", [FOR_EVER_S], indirect=True)
+async def test_what_redis_refused_is_said_when_it_takes_it(stage):
+    answers = iter([[ResponseError("READONLY")], [b"1"]])
+
+    async def answer():
+        return next(answers)
+
+    stage.answer = answer
+    stage.say("one")
+    assert await stage.told.get() == ("one", Outcome.CONFIRMED)
 
 
 async def test_what_is_restored_is_left_to_send(stage):
