@@ -50,28 +50,13 @@ class Adopter:
         self._on_end = on_end
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unsent = bytearray()
-        self._paused = False
         self._resting: asyncio.TimerHandle | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to take connections, unless paused; says so to the sender."""
+        """Begin to take connections; says so to the sender."""
         self._loop = loop
         loop.add_reader(self._channel, self._readable)
-        if not self._paused:
-            self._tell(READY)
-
-    def pause(self) -> None:
-        """Take no more; what is already on its way goes back.  Idempotent."""
-        if not self._paused:
-            self._paused = True
-            self._tell(NOT_READY)
-
-    def resume(self) -> None:
-        """Take connections again.  Idempotent."""
-        if self._paused:
-            self._paused = False
-            if not self._resting:
-                self._tell(READY)
+        self._tell(READY)
 
     def close(self) -> None:
         """Take no more, for ever; what is on its way stays the sender's.  Idempotent."""
@@ -95,7 +80,7 @@ class Adopter:
         elif not descriptors:  # cut off by the kernel: our descriptors are used up
             self._tell(RETURNED)
             self._rest()
-        elif self._paused or self._resting:
+        elif self._resting:
             os.close(descriptors[0])
             self._tell(RETURNED)
         else:
@@ -111,8 +96,7 @@ class Adopter:
 
     def _rested(self) -> None:
         self._resting = None
-        if not self._paused:
-            self._tell(READY)
+        self._tell(READY)
 
     def _tell(self, byte: bytes) -> None:
         if not self._loop or self._channel.fileno() == -1:

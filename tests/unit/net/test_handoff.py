@@ -157,23 +157,19 @@ async def test_the_client_of_a_gateway_that_dies_before_adopting_goes_to_another
     assert alive.adopted[0].getpeername() == client.getsockname()
 
 
-async def test_a_full_gateway_gives_back_what_was_on_its_way(front):
+async def test_a_resting_gateway_gives_back_what_was_on_its_way(front, monkeypatch):
     """A connection that crosses a gateway's ``-`` is neither lost nor adopted."""
-    full = front.gateway()
-    full.channel.send(handoff.READY)
+    monkeypatch.setattr(handoff, "REST_S", 0.05)
+    resting = front.gateway()
+    resting.channel.send(handoff.READY)
     await front.client()
-    await until(lambda: full.handoff._underway, "on its way")
+    await until(lambda: resting.handoff._underway, "on its way")
     other = front.gateway().start()
     # It says - with the descriptor unread.
-    full.start().adopter.pause()
+    resting.start().adopter._rest()
     await other.adopts(1)
-    await front.client()
-    await other.adopts(2)
-    assert full.adopted == []
-    full.adopter.resume()
-    await until(lambda: full.handoff.free, "ready again")
-    await front.client()
-    await full.adopts(1)
+    assert resting.adopted == []
+    await until(lambda: resting.handoff.free, "ready again")
 
 
 async def test_clients_wait_in_the_listener_s_queue_until_a_gateway_is_ready(front):
@@ -221,9 +217,10 @@ async def test_what_waits_for_a_sender_that_does_not_read_stays_short():
     adopter = Adopter(theirs, lambda connection: None)
     adopter.start(asyncio.get_running_loop())
     for _ in range(10_000):
-        adopter.pause()
-        adopter.resume()
-    adopter.pause()
+        adopter._rest()
+        adopter._resting.cancel()
+        adopter._rested()
+    adopter._rest()
     assert 0 < len(adopter._unsent) <= 2
     ours.setblocking(False)
     last = b""
