@@ -133,7 +133,7 @@ class Gateway:
         self._hub = Hub(
             most_bytes=config.hub_bytes,
             on_sent=self._vitals.delivered,
-            on_full=lambda full: self._subscriber.hold(full),
+            on_full=self._hold,
         )
         self._host = host = Host(config, self.id)
 
@@ -265,7 +265,9 @@ class Gateway:
 
         Raises ``SettingsError`` for one that can't.
         """
-        waiting = asyncio.create_task(wait_for_redis(self._client, self._caller, self._keys))
+        waiting = asyncio.create_task(
+            wait_for_redis(self._client, self._caller, self._keys, self._config)
+        )
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((waiting, stopped), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -367,6 +369,11 @@ class Gateway:
             self._presence.subscribed()
         else:
             self._rooms.subscribed(channel)
+
+    def _hold(self, hold: bool) -> None:
+        """More waits for members than may, or not any more."""
+        self._subscriber.hold(hold)
+        self._presence.hold(hold)
 
     def _redis_ready(self) -> None:
         self._host.redis_back()

@@ -116,6 +116,10 @@ class PasswordFile(CredentialProvider):
             raise OSError(errno.ENODATA, "the file is empty")
         return (self._user, password) if self._user else (password,)
 
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """The same; a small file is read at once."""
+        return self.get_credentials()
+
 
 def connect(config: Config) -> redis_asyncio.Redis:
     """A client for ``config.redis_url`` with every wait bounded and no retries.

@@ -216,6 +216,8 @@ class EmbeddedServer:
             except PortTaken:  # in between
                 if not left:
                     raise
+            except OSError as error:  # no descriptor, no memory, no room on the disk
+                raise EmbeddedServerError(f"Redis did not start: {error.strerror}") from error
 
     async def wait(self) -> str:
         """Wait until the server ends, for whatever reason; return the line that says how."""

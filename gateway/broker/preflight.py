@@ -21,7 +21,7 @@ from redis.exceptions import (
 from gateway.broker.backoff import Backoff
 from gateway.broker.calls import SCRIPTS, SYNC, Call, Caller, Unreachable
 from gateway.broker.keys import Keys
-from gateway.config import SettingsError
+from gateway.config import Config, SettingsError
 from gateway.ops.logs import get_logger
 
 log = get_logger(__name__)
@@ -30,7 +30,7 @@ _OLDEST = (6, 2)
 """Valkey reports the version of Redis that it is compatible with, 7.2 or newer."""
 
 
-async def wait_for_redis(client: Redis, caller: Caller, keys: Keys) -> None:
+async def wait_for_redis(client: Redis, caller: Caller, keys: Keys, config: Config) -> None:
     """Return when Redis answered and is fit.  Says once per change why it does not answer.
 
     Raises ``SettingsError`` if it answers and can't be used.
@@ -41,6 +41,11 @@ async def wait_for_redis(client: Redis, caller: Caller, keys: Keys) -> None:
         try:
             await _check(client, caller, keys)
             return
+        except (AuthenticationError, AuthorizationError) as error:
+            file = " and --redis-password-file" if config.redis_password_file else ""
+            raise SettingsError(
+                f"Redis refuses the user or password of --redis-url{file}: {error}"
+            ) from None
         except Unreachable as error:
             why = str(error) or type(error).__name__
             if why != said:
@@ -54,10 +59,12 @@ async def _check(client: Redis, caller: Caller, keys: Keys) -> None:
         info: dict[str, Any] = await client.info()
         _check_settings(info)
         await _check_permissions(client, caller, keys)
-    except (AuthenticationError, AuthorizationError) as error:
-        raise SettingsError(f"Redis refuses the user or password of --redis-url: {error}") from None
     except NoPermissionError as error:
         raise SettingsError(f"Redis refuses this user (ACL SETUSER): {error}") from None
+    except ResponseError as error:
+        if "DB index" not in str(error):
+            raise
+        raise SettingsError(f"Redis has no such database as in --redis-url: {error}") from None
 
 
 def _check_settings(info: dict[str, Any]) -> None:

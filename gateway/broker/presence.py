@@ -68,12 +68,18 @@ class Presence:
         self._doubted_at = 0.0  # when the subscription was made or given up
         self._error = ""
         self._demoted = False  # the server that was asked last is a replica
+        self._held = False  # the subscription is not read: that no probe comes says nothing
         self._hurry = asyncio.Event()
 
     def probe_came_back(self) -> None:
         """A probe arrived through the subscription."""
         self._proven_at = asyncio.get_running_loop().time()
         self._judge()
+
+    def hold(self, held: bool) -> None:
+        """The subscription is not read for a while, or is again: then a probe may come."""
+        self._held = held
+        self._proven_at = asyncio.get_running_loop().time()
 
     def subscribed(self) -> None:
         """The subscription stands (again): a probe sent now can come back."""
@@ -105,7 +111,7 @@ class Presence:
         self._judge()
         limit_s = self._config.probe_timeout_s
         since = max(self._proven_at, self._doubted_at)
-        if self._beaten_at - since > limit_s and self._was_leased:
+        if self._beaten_at - since > limit_s and self._was_leased and not self._held:
             self._doubt()
 
     def _doubt(self) -> None:
@@ -158,7 +164,7 @@ class Presence:
     def _judge(self) -> None:
         """Readiness: leased, answered and heard of oneself, all within the limit."""
         now = asyncio.get_running_loop().time()
-        oldest = min(self._beaten_at, self._proven_at)
+        oldest = self._beaten_at if self._held else min(self._beaten_at, self._proven_at)
         ready = self._leased and now - oldest <= self._config.probe_timeout_s
         if ready == self.ready:
             return

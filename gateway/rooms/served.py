@@ -190,6 +190,10 @@ class Rooms:
             await asyncio.sleep(_REPORT_S)
             self.report()
 
+    def report_anew(self) -> None:
+        """The registry forgot what it was told."""
+        self._reported.clear()
+
     def report(self) -> None:
         """Let the registry know of the rooms whose number of people changed."""
         for room in self._rooms.values():

@@ -5,7 +5,7 @@ Each is answered by telling the session that asked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,8 @@ class Answers:
         self._rooms = rooms
         self._registry = registry
         self._inquiries = inquiries
+        self._want_rooms: list[Seat] = []
+        self._asking_for_rooms = False
 
     def list_people(self, seat: Seat, room: str) -> None:
         here = self._rooms.people(room)
@@ -56,35 +58,58 @@ class Answers:
         if not seat.redis_ready:
             seat.answer(_UNAVAILABLE)
             return
+        self._want_rooms.append(seat)
+        if not self._asking_for_rooms:
+            self._ask_for_rooms()
 
-        def answered(answer: Answer | None) -> None:
-            if isinstance(answer, RoomCounts):
-                self._count(seat, [room for room, _ in answer.rooms])
+    def _ask_for_rooms(self) -> None:
+        """For all who want them by now: it is a question to each of the rooms.
+
+        Who comes meanwhile is answered by the next one, so that what was done before is seen.
+        """
+        self._asking_for_rooms = True
+        seats, self._want_rooms = self._want_rooms, []
+
+        def answer(told: RoomList | Notice) -> None:
+            self._asking_for_rooms = False
+            for seat in seats:
+                seat.answer(told)
+            if self._want_rooms and not self._asking_for_rooms:
+                self._ask_for_rooms()
+
+        def answered(rooms: Answer | None) -> None:
+            if isinstance(rooms, RoomCounts):
+                self._count(dict(rooms.rooms), answer)
             else:
-                seat.answer(_UNAVAILABLE)
+                answer(_UNAVAILABLE)
 
         self._rooms.report()  # what was just done here is to be seen
         self._registry.rooms(self._config.rooms_listed, answered)
 
-    def _count(self, seat: Seat, rooms: Sequence[str]) -> None:
-        """Tell how many are in each by what the rooms themselves say.
+    def _count(self, people: dict[str, int], answer: Callable[[RoomList], None]) -> None:
+        """Tell how many are in each room by what it says itself, if it can be asked.
 
-        The registry has it from gateways, of which one can be late.
+        The registry's ``people`` are from gateways, of which one can be late.
         """
-        counts: dict[str, int] = {}
+        unasked = set(people)
+
+        def done() -> None:
+            some = [(room, count) for room, count in people.items() if count]
+            answer(RoomList(sorted(some, key=lambda each: (-each[1], each[0]))))
 
         def answered(room: str, snapshot: Snapshot | None) -> None:
-            counts[room] = snapshot.people if snapshot else 0
-            if snapshot and not snapshot.people:
-                self._registry.set_people(room, 0)
-            if len(counts) == len(rooms):
-                found = [(room, people) for room, people in counts.items() if people]
-                seat.answer(RoomList(sorted(found, key=lambda each: (-each[1], each[0]))))
+            if snapshot is not None:
+                people[room] = snapshot.people
+                if not snapshot.people:
+                    self._registry.set_people(room, 0)
+            unasked.discard(room)
+            if not unasked:
+                done()
 
-        for room in rooms:
+        for room in list(people):
             self._inquiries.ask(Question(room), partial(answered, room))
-        if not rooms:
-            seat.answer(RoomList(()))
+        if not people:
+            done()
 
     def show_history(self, seat: Seat, count: int | None) -> None:
         room = seat.session.room

@@ -210,6 +210,8 @@ class Host:
     def move(self, seat: Seat, room: str) -> None:
         """End the membership of the session's room, then claim its name for another room."""
         session, before = seat.session, seat.session.room
+        if not self.ready:
+            self._tell_to_wait(seat)
         self._departing += 1
         self._moving.add(seat)
 
@@ -280,7 +282,8 @@ class Host:
         seat.session.evicted(new_session_id())
 
     def lease_anew(self) -> None:
-        """The registry forgot this gateway: claim again what its sessions hold."""
+        """The registry forgot this gateway: tell it again, and claim what its sessions hold."""
+        self.cluster.rooms.report_anew()
         for seat in list(self.seats):
             self.names.claim_again(seat)
 

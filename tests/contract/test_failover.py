@@ -62,6 +62,8 @@ class Presences:
         config = Config(redis_url=url, beat_s=0.05, **settings)
         self.client, self.clock = connect(config), RedisClock()
         self.time_when_ready: float | None = None
+        self.beats = 0
+        self.went_away: list[str] = []
         self.subscriber = Subscriber(
             config,
             on_message=lambda channel, payload: self.presence.probe_came_back(),
@@ -75,13 +77,17 @@ class Presences:
             config,
             "G1",
             self.clock,
-            describe=lambda: "",
+            describe=self.describe,
             on_ready=self.told_ready,
-            on_away=lambda error: None,
+            on_away=lambda error: self.went_away.append(error),
             on_lease_anew=lambda: None,
             on_dead=lambda gateway: None,
             on_unproven=lambda: self.subscriber.rebuild("unproven"),
         )
+
+    def describe(self) -> str:
+        self.beats += 1
+        return ""
 
     def told_ready(self) -> None:
         self.time_when_ready = self.clock.now_s()
@@ -125,6 +131,21 @@ async def test_who_is_ready_knows_rediss_time(cluster, stack):
     await ours.run(stack)
     seconds, _ = cluster.old.cli("TIME")
     assert ours.time_when_ready == pytest.approx(int(seconds), abs=30)
+
+
+async def test_a_subscription_that_is_held_is_not_taken_for_a_dead_one(cluster, stack):
+    """hub: what was taken is to be delivered first; meanwhile no probe is read."""
+    ours = Presences(cluster.old.url, probe_timeout_s=0.3)
+    await ours.run(stack)
+    for held in (True, False):
+        ours.subscriber.hold(held)
+        ours.presence.hold(held)
+        enough = ours.beats + 12  # at 0.05 s or more: well over the time-out
+        await eventually(lambda enough=enough: ours.beats >= enough, 10, "beats")
+        assert ours.presence.ready
+    assert (ours.subscriber.rebuilt, ours.went_away) == (0, [])
+    ours.subscriber.hold(True)
+    await eventually(lambda: ours.went_away, 5, "away")
 
 
 async def test_a_subscription_that_stayed_behind_unnoticed_is_made_anew(cluster, stack):

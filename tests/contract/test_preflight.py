@@ -33,18 +33,20 @@ async def start() -> AsyncIterator[Start]:
         server.close()
 
 
-async def check(redis: RealRedis, user: str = "") -> None:
-    client = connect(Config(redis_url=redis.url.replace("//", f"//{user}") if user else redis.url))
+async def check(redis: RealRedis, user: str = "", **settings: str) -> None:
+    url = redis.url.replace("//", f"//{user}") if user else redis.url
+    config = Config(**{"redis_url": url, **settings})
+    client = connect(config)
     try:
         async with asyncio.timeout(5):
-            await wait_for_redis(client, Caller(client), KEYS)
+            await wait_for_redis(client, Caller(client), KEYS, config)
     finally:
         await client.aclose()
 
 
-async def refusal(redis: RealRedis, user: str = "") -> str:
+async def refusal(redis: RealRedis, user: str = "", **settings: str) -> str:
     with pytest.raises(SettingsError) as refused:
-        await check(redis, user)
+        await check(redis, user, **settings)
     text = str(refused.value)
     assert "\n" not in text
     return text
@@ -107,3 +109,24 @@ async def test_a_wrong_password_is_refused(start):
     assert "--redis-url" in await refusal(redis, "gateway:wrong@")
     assert "--redis-url" in await refusal(redis, "nobody:right@")
     await check(redis, "gateway:right@")
+
+
+async def test_a_wrong_password_is_blamed_on_where_it_is_from(start, tmp_path, caplog):
+    """preflight: one line that says what to mend; the file is read quietly at each connection."""
+    redis = await start()
+    redis.cli("ACL", "SETUSER", "gateway", *ALL, "resetpass", ">right")
+    file = tmp_path / "password"
+    file.write_text("wrong\n")
+    text = await refusal(redis, "gateway@", redis_password_file=str(file))
+    assert "--redis-password-file" in text
+    file.write_text("right\n")
+    await check(redis, "gateway@", redis_password_file=str(file))
+    assert not caplog.records, "redis-py complains of how it is read"
+
+
+async def test_a_database_that_there_is_not_is_refused(start):
+    """preflight: waiting would not help."""
+    redis = await start()
+    text = await refusal(redis, redis_url=f"redis://127.0.0.1:{redis.port}/99")
+    assert "--redis-url" in text
+    assert "DB index" in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -100,6 +102,24 @@ async def test_an_unexpected_end_is_told_and_it_starts_again_on_its_port(server)
     await server.start()
     assert server.url == url
     assert await ask(server, "PING") is True
+
+
+async def test_what_keeps_it_from_starting_again_may_pass(server, monkeypatch):
+    """Its keeper goes on when there is no descriptor or memory for a process."""
+    said, spawn, port = asyncio.Queue(), embedded.spawn, server.port
+
+    async def spawn_later(*what, **how):
+        monkeypatch.setattr(embedded, "spawn", spawn)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(embedded, "spawn", spawn_later)
+    keeping = asyncio.create_task(server.keep_forever(said.put_nowait))
+    os.kill(server.pid, signal.SIGKILL)
+    assert "starting it again" in await said.get()
+    assert await said.get() == "Redis did not start: Too many open files"
+    assert await said.get() == "Redis is back"
+    assert server.port == port
+    keeping.cancel()
 
 
 async def test_data_in_a_given_directory_outlive_a_kill(tmp_path):
