@@ -115,6 +115,11 @@ class Rooms:
         room = self._rooms.get(name)
         return room.names() if room and room.open else None
 
+    def how_many(self, name: str) -> int | None:
+        """The number of people in a room that is served here, or None."""
+        room = self._rooms.get(name)
+        return len(room.people) if room and room.open else None
+
     def tell(self, name: str, resident: Resident, item: Envelope | Told) -> None:
         """Send something to one resident, behind what it has still to get of the room."""
         if not self._hub.tell(name, resident, item):
@@ -190,10 +195,6 @@ class Rooms:
             await asyncio.sleep(_REPORT_S)
             self.report()
 
-    def report_anew(self) -> None:
-        """The registry forgot what it was told."""
-        self._reported.clear()
-
     def report(self) -> None:
         """Let the registry know of the rooms whose number of people changed."""
         for room in self._rooms.values():
@@ -217,6 +218,9 @@ class Rooms:
                 log.warning("log unreadable", room=room.name, error=str(answer))
                 asyncio.get_running_loop().call_later(_UNREADABLE_S, self._look_at, room)
             else:
+                if answer.epoch != room.relay.epoch:
+                    # Redis forgot the room, and so the registry may have.
+                    self._reported.pop(room.name, None)
                 room.read(answer)
         return True
 

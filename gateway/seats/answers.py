@@ -91,11 +91,14 @@ class Answers:
 
         The registry's ``people`` are from gateways, of which one can be late.
         """
-        unasked = set(people)
+        here = {room: self._rooms.how_many(room) for room in people}
+        people |= {room: count for room, count in here.items() if count is not None}
+        unasked = {room for room, count in here.items() if count is None}
 
-        def done() -> None:
-            some = [(room, count) for room, count in people.items() if count]
-            answer(RoomList(sorted(some, key=lambda each: (-each[1], each[0]))))
+        def tell_if_all_asked() -> None:
+            if not unasked:
+                some = [(room, count) for room, count in people.items() if count]
+                answer(RoomList(sorted(some, key=lambda each: (-each[1], each[0]))))
 
         def answered(room: str, snapshot: Snapshot | None) -> None:
             if snapshot is not None:
@@ -103,13 +106,11 @@ class Answers:
                 if not snapshot.people:
                     self._registry.set_people(room, 0)
             unasked.discard(room)
-            if not unasked:
-                done()
+            tell_if_all_asked()
 
-        for room in list(people):
+        for room in unasked:
             self._inquiries.ask(Question(room), partial(answered, room))
-        if not people:
-            done()
+        tell_if_all_asked()
 
     def show_history(self, seat: Seat, count: int | None) -> None:
         room = seat.session.room

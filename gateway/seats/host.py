@@ -282,8 +282,7 @@ class Host:
         seat.session.evicted(new_session_id())
 
     def lease_anew(self) -> None:
-        """The registry forgot this gateway: tell it again, and claim what its sessions hold."""
-        self.cluster.rooms.report_anew()
+        """The registry forgot this gateway: claim again what its sessions hold."""
         for seat in list(self.seats):
             self.names.claim_again(seat)
 
