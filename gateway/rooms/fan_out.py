@@ -5,7 +5,7 @@ Knows nothing about sockets or Redis, and not when a flush is due.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -38,7 +38,14 @@ class Only(msgspec.Struct, frozen=True):
     data: bytes
 
 
-Item = Envelope | Told | Only
+class Varied(msgspec.Struct, frozen=True):
+    """Something told to all, but to some in another way, or (None) not at all."""
+
+    item: Told
+    to: Mapping[SessionId, Told | None]
+
+
+Item = Envelope | Told | Only | Varied
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -60,7 +67,7 @@ class Encoded:
         self._whole: dict[Encoding, bytes] = {}
         self._own: dict[SessionId, list[int]] = {}
         for place, item in enumerate(items):
-            if (session := _whose(item)) is not None:
+            for session in _whose(item):
                 self._own.setdefault(session, []).append(place)
 
     @property
@@ -86,6 +93,9 @@ class Encoded:
                     pieces[place - part.start] = item.data
                 elif isinstance(item, Envelope):
                     pieces[place - part.start] = encoding.encode_own(item, self._room)
+                elif isinstance(item, Varied):
+                    told = item.to[member.session_id]
+                    pieces[place - part.start] = encoding.encode(told, self._room) if told else b""
         return part.greeting + b"".join(pieces)
 
     def _pieces_in(self, encoding: Encoding) -> list[bytes]:
@@ -93,46 +103,68 @@ class Encoded:
         pieces = self._pieces.get(encoding)
         if pieces is None:
             pieces = self._pieces[encoding] = [
-                b"" if isinstance(item, Only) else encoding.encode(item, self._room)
-                for item in self._items
+                _for_the_rest(item, encoding, self._room) for item in self._items
             ]
         return pieces
 
 
-def _whose(item: Item) -> SessionId | None:
-    """The session that gets it otherwise than the rest."""
+def _whose(item: Item) -> Collection[SessionId]:
+    """The sessions that get it otherwise than the rest."""
     if isinstance(item, Envelope):
-        return item.event.session if item.event else None
-    return item.session_id if isinstance(item, Only) else None
+        return (item.event.session,) if item.event else ()
+    if isinstance(item, Only):
+        return (item.session_id,)
+    return item.to if isinstance(item, Varied) else ()
+
+
+def _for_the_rest(item: Item, encoding: Encoding, room: str) -> bytes:
+    if isinstance(item, Only):
+        return b""
+    return encoding.encode(item.item if isinstance(item, Varied) else item, room)
 
 
 class FanOut:
-    """A flush on its way to those who get all of it, a slice of them at a time."""
+    """A flush on its way to its members, a slice of them at a time."""
 
-    __slots__ = ("_at", "_encoded", "_everybody", "begun_at", "items")
+    __slots__ = ("_apart", "_at", "_encoded", "_everybody", "begun_at", "items")
 
     def __init__(
-        self, items: Sequence[Item], everybody: list[Member], encoded: Encoded, begun_at: float
+        self,
+        items: Sequence[Item],
+        apart: dict[SessionId, tuple[Member, Part]],
+        everybody: list[Member],
+        encoded: Encoded,
+        begun_at: float,
     ) -> None:
+        """``everybody`` gets all of it; those ``apart`` get their part."""
         self.items = items
         self.begun_at = begun_at
+        self._apart = apart
         self._everybody = everybody
         self._encoded = encoded
         self._at = 0
 
     def go_on(self) -> bool:
         """Serve the next slice.  Returns whether there are more."""
-        begin, self._at = self._at, self._at + _SLICE_MEMBERS
+        left = _SLICE_MEMBERS
+        while self._apart and left:
+            _, (member, part) = self._apart.popitem()
+            if own := self._encoded.part(member, part):
+                member.send(own)
+            left -= 1
+        begin, self._at = self._at, self._at + left
         encoding, whole = None, b""
         for member in self._everybody[begin : self._at]:
             if member.encoding is not encoding:
                 encoding = member.encoding
                 whole = self._encoded.whole(encoding)
             member.send(whole)
-        return self._at < len(self._everybody)
+        return bool(self._apart) or self._at < len(self._everybody)
 
     def take_out(self, member: Member) -> bytes:
         """Serve this one no more.  Returns what it had still to get."""
+        if apart := self._apart.pop(member.session_id, None):
+            return self._encoded.part(*apart)
         try:
             place = self._everybody.index(member, self._at)
         except ValueError:

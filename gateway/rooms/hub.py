@@ -164,12 +164,9 @@ class Hub:
         for session_id in encoded.authors:
             if session_id in rest:
                 parts.setdefault(session_id, Part())
-        for session_id, part in parts.items():
-            if own := encoded.part(member := rest.pop(session_id), part):
-                member.send(own)
-        if items:
-            self.deliveries += len(items) * (len(rest) + len(parts))
-            state.fan_out = FanOut(items, list(rest.values()), encoded, begun_at)
+        self.deliveries += len(items) * len(rest)
+        apart = {s: (rest.pop(s), part) for s, part in parts.items()}
+        state.fan_out = FanOut(items, apart, list(rest.values()), encoded, begun_at)
         self._go_on(room, state)
 
     def _go_on(self, room: str, state: _Room) -> None:
@@ -178,9 +175,10 @@ class Hub:
                 asyncio.get_running_loop().call_soon(self._go_on, room, state)
                 return
             state.fan_out = None
-            self.flush_events.observe(len(fan_out.items))
-            self.flush_s.observe(time.perf_counter() - fan_out.begun_at)
-            self._on_sent(fan_out.items)
+            if fan_out.items:
+                self.flush_events.observe(len(fan_out.items))
+                self.flush_s.observe(time.perf_counter() - fan_out.begun_at)
+                self._on_sent(fan_out.items)
         if self._full and self.pending_bytes <= self._most_bytes / 2:
             self._full = False
             self._on_full(False)

@@ -27,12 +27,14 @@ from gateway.chat.events import (
     Returned,
     Said,
     SessionId,
+    Summary,
     Told,
     Welcome,
 )
 from gateway.config import Config
 from gateway.ops.logs import get_logger
 from gateway.rooms.comings import Comings
+from gateway.rooms.fan_out import Varied
 from gateway.rooms.hub import Hub
 from gateway.rooms.inquiries import Inquiries
 from gateway.rooms.relay import Counts, Reading, Relay
@@ -109,7 +111,7 @@ class Room:
         self._doubted = False
         self._people_unknown = True  # they are to be read with the log
         self._touched = False  # something came since the last comparison
-        self._comings = Comings(around.config.quiet_above, self._tell_all)
+        self._comings = Comings(around.config.quiet_above, self._tell_sum)
 
     @property
     def open(self) -> bool:
@@ -244,7 +246,7 @@ class Room:
         if not same or self._doubted:
             self._doubted = False
             self._serve(known, snapshot.epoch)
-        if self._keeping:
+        if self._keeping or self._joined_since:
             self.people |= {s: resident.name for s, resident in self._residents.items()}
         reading = Reading(
             snapshot.epoch,
@@ -358,8 +360,8 @@ class Room:
             self._around.hub.deliver(self.name, out)
             out.clear()
 
-    def _tell_all(self, item: Told) -> None:
-        self._around.hub.deliver(self.name, [item])
+    def _tell_sum(self, sum: Summary, newcomers: Mapping[SessionId, Summary | None]) -> None:
+        self._around.hub.deliver(self.name, [Varied(sum, newcomers)])
 
     # Becoming a member.
 
@@ -392,6 +394,7 @@ class Room:
 
         def told(outcome: Outcome, _offset: int) -> None:
             self._keeping -= 1
+            self._joined_since = True
             if outcome is Outcome.REFUSED:
                 resident.refused()
             if not self._keeping:
@@ -417,10 +420,14 @@ class Room:
         if resident.resume is None:
             history = [Said(self.name, e) for e in self._recent if e.offset <= offset]
             welcome = self._welcome(resident, offset, history)
-            self._around.hub.join(self.name, resident, welcome)
-            resident.joined(len(self.people))
+            self._begin_to_hear(resident, welcome)
         else:
             self._replay(resident, *resident.resume)
+
+    def _begin_to_hear(self, resident: Resident, greeting: Welcome | None) -> None:
+        self._around.hub.join(self.name, resident, greeting)
+        self._comings.came(resident.session_id)
+        resident.joined(len(self.people))
 
     def _replay(self, resident: Resident, epoch: str, after: int) -> None:
         """Bring one that was here before up to where the room is."""
@@ -433,8 +440,7 @@ class Room:
             resident.send(resident.encoding.encode(item, self.name))
 
         def done() -> None:
-            self._around.hub.join(self.name, resident, None)
-            resident.joined(len(self.people))
+            self._begin_to_hear(resident, None)
 
         Replay(
             self._around.inquiries,

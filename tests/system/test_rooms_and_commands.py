@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 
 import pytest
 from cluster import Cluster
@@ -145,3 +146,30 @@ async def test_every_kind_of_client_talks_in_one_room(start_cluster):
     for person in people:
         await person.expect("bot has left the chat")
         await person.expect_silence()
+
+
+def summed_up(person):
+    """How many are said to have joined and left, in all."""
+    found = [re.fullmatch(r"\* (\d+) joined, (\d+) left", line) for line in person.lines]
+    return tuple(map(sum, zip(*(map(int, each.groups()) for each in found if each), strict=True)))
+
+
+async def test_in_a_large_room_each_hears_of_those_who_came_and_went_after_it(start_cluster):
+    """DESIGN 4: ``* 31 joined, 12 left``, in a room of more than --quiet-above people."""
+    cluster: Cluster = await start_cluster(2, "--quiet-above", "2")
+    people = []
+    for place, name in enumerate(("alice", "bob", "carol", "dave", "erin", "frank")):
+        people.append(await cluster.newcomer(on=place % 2))
+        await people[-1].join(name)
+    alice, bob, carol, dave, erin, frank = people
+    await frank.leave()
+    after = {alice: (4, 1), bob: (4, 1), carol: (3, 1), dave: (2, 1), erin: (1, 1)}
+    for person, sums in after.items():
+        await person.until(lambda p=person, s=sums: summed_up(p) == s, 10, f"{sums}")
+    grace = await cluster.newcomer(on=0)
+    await grace.join("grace")
+    await alice.until(lambda: summed_up(alice) == (5, 1), 10, "grace")
+    await dave.until(lambda: summed_up(dave) == (3, 1), 10, "grace")
+    await grace.expect_silence()
+    assert "bob joined the chat" in alice.lines
+    assert not [line for line in bob.lines if line.endswith("the chat")]

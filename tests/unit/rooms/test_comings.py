@@ -18,7 +18,7 @@ class Stage:
 
     def __init__(self, monkeypatch):
         self.timers, self.told = [], []
-        self.comings = Comings(QUIET_ABOVE, self.told.append)
+        self.comings = Comings(QUIET_ABOVE, lambda *told: self.told.append(told))
         monkeypatch.setattr(asyncio.get_running_loop(), "call_later", self._call_later)
 
     def _call_later(self, after_s, callback):
@@ -49,7 +49,7 @@ async def test_among_many_all_of_2_s_is_told_at_once(stage):
         assert stage.comings.sums_up(event, QUIET_ABOVE + 1)
     assert stage.told == []
     assert stage.run() == 2.0
-    assert stage.told == [Summary(joined=2, left=1)]
+    assert stage.told == [(Summary(joined=2, left=1), {})]
     assert stage.timers == []
 
 
@@ -57,7 +57,23 @@ async def test_what_is_told_is_not_told_again(stage):
     for event in (BOB_CAME, BOB_WENT):
         stage.comings.sums_up(event, QUIET_ABOVE + 1)
         stage.run()
-    assert stage.told == [Summary(joined=1, left=0), Summary(joined=0, left=1)]
+    assert stage.told == [(Summary(joined=1, left=0), {}), (Summary(joined=0, left=1), {})]
+
+
+async def test_who_comes_meanwhile_is_not_told_of_itself_and_of_before(stage):
+    """Promise 2: a connected client gets every event of its room, and no other."""
+    stage.comings.came("early")
+    stage.comings.sums_up(BOB_CAME, QUIET_ABOVE + 1)
+    stage.comings.came("s2")
+    stage.comings.sums_up(BOB_WENT, QUIET_ABOVE + 1)
+    stage.comings.came("late")
+    stage.run()
+    stage.comings.sums_up(BOB_CAME, QUIET_ABOVE + 1)
+    stage.run()
+    assert stage.told == [
+        (Summary(joined=1, left=1), {"s2": Summary(joined=0, left=1), "late": None}),
+        (Summary(joined=1, left=0), {}),
+    ]
 
 
 async def test_a_sum_that_was_begun_is_ended_among_few(stage):
@@ -65,7 +81,7 @@ async def test_a_sum_that_was_begun_is_ended_among_few(stage):
     stage.comings.sums_up(BOB_CAME, QUIET_ABOVE + 1)
     assert stage.comings.sums_up(BOB_WENT, QUIET_ABOVE)
     stage.run()
-    assert stage.told == [Summary(joined=1, left=1)]
+    assert stage.told == [(Summary(joined=1, left=1), {})]
     assert not stage.comings.sums_up(BOB_CAME, QUIET_ABOVE)
 
 

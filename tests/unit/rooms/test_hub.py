@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from gateway.chat.events import Message, Notice, decode_envelope, encode_event
+from gateway.rooms.fan_out import Varied
 from gateway.rooms.hub import Hub
 
 MANY = 2500
@@ -231,6 +232,14 @@ async def test_who_joins_without_a_greeting_gets_none(hub, encoding):
     assert alice.writes == ["one "]
 
 
+async def test_something_can_be_told_to_some_in_another_way(hub, join):
+    alice, bob, carol = join("s1", "s2", "s3")
+    varied = Varied(Notice("many"), {"s2": Notice("few"), "s3": None, "gone": Notice("none")})
+    hub.deliver("lobby", [varied])
+    hub.flush()
+    assert (alice.heard, bob.heard, carol.writes) == (["many"], ["few"], [])
+
+
 async def test_rooms_do_not_hear_each_other(hub, join):
     """DESIGN 2: a room is a named conversation."""
     alice, bob = join("s1", room="lobby"), join("s2", room="den")
@@ -269,7 +278,7 @@ async def test_a_member_that_ends_while_it_is_sent_to_costs_the_others_nothing(h
 
 @pytest.fixture
 async def crowd(join):
-    return join(*(f"s{n}" for n in range(MANY)))
+    return [join(f"s{n}") for n in range(MANY)]
 
 
 async def test_a_large_room_lets_the_loop_go_on_in_between(hub, crowd):
@@ -280,6 +289,28 @@ async def test_a_large_room_lets_the_loop_go_on_in_between(hub, crowd):
     assert 0 < served < MANY
     await turns(100)
     assert {tuple(member.writes) for member in crowd} == {("one ",)}
+
+
+async def test_it_goes_on_in_between_also_if_each_is_told_in_another_way(hub, crowd):
+    varied = Varied(Notice("many"), {m.session_id: Notice("few") for m in crowd[1:]})
+    hub.deliver("lobby", [varied])
+    hub.flush()
+    heard = [sum(bool(member.writes) for member in crowd)]
+    while heard[-1] < len(crowd):
+        await turns()
+        heard.append(sum(bool(member.writes) for member in crowd))
+    assert heard[0] < len(crowd)
+    assert (crowd[0].heard, crowd[1].heard, crowd[-1].heard) == (["many"], ["few"], ["few"])
+
+
+async def test_who_goes_before_it_was_told_in_another_way_is_owed_that(hub, crowd):
+    varied = Varied(Notice("many"), {m.session_id: Notice("few") for m in crowd})
+    hub.deliver("lobby", [varied])
+    hub.flush()
+    waiting = next(member for member in crowd if not member.writes)
+    leave(hub, waiting)
+    await turns(5)
+    assert waiting.heard == ["few"]
 
 
 async def test_what_is_delivered_meanwhile_comes_after(hub, crowd):

@@ -299,6 +299,29 @@ async def test_of_another_log_members_are_told_and_kept_in_it(stage):
     assert stage.rooms.people("lobby") == ["alice"]
 
 
+async def test_a_reading_of_before_somebody_was_kept_ends_nobody(stage):
+    """Promise 6: nobody living is ever said to have left.
+
+    Two connections: Redis read the new log's members before it was told of them, and that
+    answer comes behind the other one.
+    """
+    alice = await stage.enter()
+    stage.log.epoch, stage.log.lines, stage.log.members = "b", [], {}
+    stage.rooms.other_log("lobby")
+    await stage.look()
+    ((_, _, (keep,)),) = stage.served
+    await stage.log.asked()
+    keep.told(Outcome.CONFIRMED, 0)
+    await stage.log.come()
+    assert stage.rooms.people("lobby") == ["alice"]
+    stage.log.members = {
+        s: Member(alice.holder, name) for s, name in (("s1", "alice"), ("s2", "bob"))
+    }
+    await stage.look()
+    assert stage.rooms.people("lobby") == ["alice", "bob"]
+    assert not [note for note in alice.notes if note[0] in ("left", "refused")]
+
+
 async def test_a_log_that_is_the_same_after_all_is_served_again(stage):
     """Outbox: what another log did not take waits for ``serve``; so it must come in any case.
 
