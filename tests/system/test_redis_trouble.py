@@ -85,6 +85,7 @@ async def test_a_room_that_somebody_else_broke_keeps_no_other_one_waiting(start_
         await person.say("/join tea")
         await alice.expect(f"{person.name} has left the chat")
         await bob.expect(f"{person.name} has left the chat")
+        await person.hear(f"* welcome to tea, {person.name}; /help lists the commands")
     await carol.hear("dave joined the chat")
     redis, (meta, log, _, members) = cluster.redis, KEYS.room("tea")
     for key in (meta, log, members):
