@@ -21,6 +21,7 @@ from gateway import __version__, redis_url
 from gateway.config import FLAGS, Config, SettingsError
 from gateway.ops import logs
 from gateway.tools.bench.options import bench
+from gateway.tools.flags import Flag, variable_of
 
 if TYPE_CHECKING:
     import ssl
@@ -84,17 +85,6 @@ def _hide_password(url: str) -> None:
         os.execv(sys.executable, command)
 
 
-class _Option(click.Option):
-    """An option that names in an error where its value came from: flag or environment."""
-
-    def get_error_hint(self, ctx: click.Context | None) -> str:
-        if ctx and self.name and isinstance(self.envvar, str):
-            source = ctx.get_parameter_source(self.name)
-            if source is click.core.ParameterSource.ENVIRONMENT:
-                return self.envvar
-        return self.opts[0]
-
-
 def _option(setting: Field[Any], *, help: str = "") -> click.Option:
     """The flag of one field of ``Config``."""
     meta, default = setting.metadata, setting.default
@@ -117,12 +107,10 @@ def _option(setting: Field[Any], *, help: str = "") -> click.Option:
         more["metavar"] = meta.get("metavar", "TEXT")
         if setting.name == "redis_url":
             more["callback"] = _redis_url
-    return _Option(
+    return Flag(
         [_flag_of(setting)],
         # As text, like what is typed: one check for both.
         default=default if kind is bool or default is None else str(default),
-        envvar=_env_of(setting.name),
-        show_envvar=True,
         show_default=default not in ("", None),
         help=text,
         **more,
@@ -131,10 +119,6 @@ def _option(setting: Field[Any], *, help: str = "") -> click.Option:
 
 def _flag_of(setting: Field[Any]) -> str:
     return "--" + setting.name.replace("_", "-")
-
-
-def _env_of(name: str) -> str:
-    return f"GATEWAY_{name.upper()}"
 
 
 def settings_table() -> str:
@@ -150,7 +134,7 @@ def settings_table() -> str:
         default = f"`{setting.default}`" if setting.default not in ("", None) else "none"
         cells = (
             f"`{_flag_of(setting)}`",
-            f"`{_env_of(setting.name)}`",
+            f"`{variable_of(_flag_of(setting))}`",
             default,
             values or unit.strip() or meta.get("metavar", "").lower(),
             meta["help"],
@@ -165,7 +149,11 @@ def settings_table() -> str:
 )
 @click.version_option(__version__, prog_name="gateway", message="%(prog)s %(version)s")
 def cli() -> None:
-    """A chat over plain TCP: nc and telnet in front, any number of gateways, Redis behind."""
+    """A chat over plain TCP: nc and telnet in front, any number of gateways, Redis behind.
+
+    Each flag of a command is also an environment variable: --redis-url is GATEWAY_REDIS_URL, and
+    so on. What is typed wins. For a flag without a value, the variable is true or false.
+    """
 
 
 @cli.command(
@@ -173,7 +161,7 @@ def cli() -> None:
         *(_option(setting) for setting in FLAGS),
         # How the front port of a local cluster hands connections over; a
         # descriptor is inherited by one process only, so it has no variable.
-        _Option(["--adopt-fd"], type=int, hidden=True),
+        Flag(["--adopt-fd"], type=int, envvar=None, hidden=True),
     ]
 )
 def serve(adopt_fd: int | None, **settings: Any) -> int:
@@ -191,26 +179,22 @@ _SETTING = {setting.name: setting for setting in FLAGS}
 
 @cli.command(
     params=[
-        _Option(
+        Flag(
             ["--gateways"],
             callback=_number(int, 1, 64),
             metavar="N",
             default="3",
-            envvar=_env_of("gateways"),
-            show_envvar=True,
             show_default=True,
             help="how many gateways (from 1 to 64)",
         ),
         _option(_SETTING["host"]),
         _option(_SETTING["port"], help="the front port; the gateways take those after it"),
         _option(_SETTING["redis_url"]),
-        _Option(
+        Flag(
             ["--balancer"],
             type=click.Choice(["", "haproxy"]),
             default="",
             metavar="haproxy",
-            envvar=_env_of("balancer"),
-            show_envvar=True,
             help="what the front is: HAProxy as in production, instead of the cluster itself",
         ),
     ]
@@ -238,7 +222,7 @@ cli.add_command(bench)
     params=[
         _option(_SETTING["redis_url"], help="the Redis of the gateways"),
         _option(_SETTING["redis_password_file"]),
-        click.Option(["--json", "as_json"], is_flag=True, help="print it as JSON"),
+        Flag(["--json", "as_json"], is_flag=True, help="print it as JSON"),
     ]
 )
 def status(redis_url: str, redis_password_file: str, as_json: bool) -> int:
@@ -273,35 +257,27 @@ def _address(ctx: click.Context, _param: click.Parameter, value: str) -> tuple[s
             metavar="[HOST[:PORT]]",
             required=False,
         ),
-        _Option(
+        Flag(
             ["--name"],
             default="",
             metavar="NAME",
-            envvar=_env_of("name"),
-            show_envvar=True,
             help="who you are; asked for if not given (from a pipe: the login name)",
         ),
-        _Option(
+        Flag(
             ["--room"],
             default="",
             metavar="ROOM",
-            envvar=_env_of("room"),
-            show_envvar=True,
             help="where to go first; the lobby if not given",
         ),
-        _Option(
+        Flag(
             ["--tls"],
             is_flag=True,
-            envvar=_env_of("tls"),
-            show_envvar=True,
             help="speak TLS, to a gateway whose certificate can be trusted",
         ),
-        _Option(
+        Flag(
             ["--ca"],
             default="",
             metavar="FILE",
-            envvar=_env_of("ca"),
-            show_envvar=True,
             help="whom to trust: certificates of authorities; with --tls (those of the system)",
         ),
     ]

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from gateway import __version__, cli, redis_url
 from gateway.config import FLAGS, Config, SettingsError
+from gateway.tools.flags import Flag
 
 Run = Callable[..., tuple[int, str]]
 
@@ -26,6 +28,7 @@ class Ran:
     configs: list[Config] = field(default_factory=list)
     adopted: list[int | None] = field(default_factory=list)
     clusters: list[dict[str, Any]] = field(default_factory=list)
+    statuses: list[tuple[Config, bool]] = field(default_factory=list)
     log_formats: list[str] = field(default_factory=list)
     code: int = 0
     error: BaseException | None = None
@@ -38,7 +41,7 @@ class Ran:
 
 @pytest.fixture
 def ran(monkeypatch) -> Ran:
-    """Put a gateway and a cluster in the commands' way that only note how they were called."""
+    """Put what the commands start in their way, as something that only notes how it was called."""
     ran = Ran()
 
     async def serve(config: Config, *, adopt_fd: int | None) -> int:
@@ -50,11 +53,18 @@ def ran(monkeypatch) -> Ran:
         ran.clusters.append(settings)
         return ran.result()
 
-    server, cluster = ModuleType("gateway.server"), ModuleType("gateway.tools.cluster")
-    server.serve = serve  # type: ignore[attr-defined]
-    cluster.run_cluster = run_cluster  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "gateway.server", server)
-    monkeypatch.setitem(sys.modules, "gateway.tools.cluster", cluster)
+    async def run_status(config: Config, *, as_json: bool) -> int:
+        ran.statuses.append((config, as_json))
+        return ran.result()
+
+    for name, does in (
+        ("gateway.server", serve),
+        ("gateway.tools.cluster", run_cluster),
+        ("gateway.tools.status", run_status),
+    ):
+        module = ModuleType(name)
+        setattr(module, does.__name__, does)
+        monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr("gateway.ops.logs.setup", ran.log_formats.append)
     for name in os.environ:
         if name.startswith("GATEWAY_"):
@@ -102,6 +112,44 @@ def test_every_flag_is_also_an_environment_variable(run, ran, monkeypatch, setti
     monkeypatch.setenv(f"GATEWAY_{setting.name.upper()}", value)
     assert run("serve") == (0, "")
     assert getattr(ran.configs[0], setting.name) == kind(value)
+
+
+FLAGS_OF_COMMANDS = [
+    pytest.param(name, flag, id=f"{name} {flag.opts[0]}")
+    for name, command in cli.cli.commands.items()
+    for flag in command.params
+    if isinstance(flag, click.Option) and not flag.hidden
+]
+
+
+@pytest.mark.parametrize(("command", "flag"), FLAGS_OF_COMMANDS)
+def test_every_flag_of_every_command_is_one_by_the_same_rule(command, flag):
+    """DESIGN 4: each flag is also an environment variable GATEWAY_<FLAG>."""
+    variable = "GATEWAY_" + flag.opts[0].removeprefix("--").replace("-", "_").upper()
+    assert isinstance(flag, Flag)
+    assert flag.envvar == variable
+    shown = CliRunner().invoke(cli.cli, [command, "--help"], terminal_width=400).output
+    (line,) = [line for line in shown.splitlines() if line.split()[:1] == [flag.opts[0]]]
+    assert f"env var: {variable}" in line
+
+
+@pytest.mark.parametrize(("text", "meant"), [("1", True), ("true", True), ("no", False)])
+def test_the_variable_of_a_flag_without_a_value_is_true_or_false(
+    run, ran, monkeypatch, text, meant
+):
+    monkeypatch.setenv("GATEWAY_JSON", text)
+    assert run("status", "--redis-url", "redis://localhost") == (0, "")
+    assert ran.statuses == [(Config(redis_url="redis://localhost"), meant)]
+    monkeypatch.setenv("GATEWAY_JSON", "maybe")
+    code, err = run("status", "--redis-url", "redis://localhost")
+    assert code == 2
+    assert err.startswith("gateway status: GATEWAY_JSON: 'maybe' is not a valid boolean")
+
+
+def test_the_descriptor_of_a_cluster_is_nothing_to_inherit(run, ran, monkeypatch):
+    monkeypatch.setenv("GATEWAY_ADOPT_FD", "7")
+    assert run("serve") == (0, "")
+    assert ran.adopted == [None]
 
 
 def test_a_flag_wins_over_its_variable_and_an_empty_variable_is_none(run, ran, monkeypatch):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.tools.flags import Flag
+
 if TYPE_CHECKING:
     from gateway.tools.bench.command import Options
 
@@ -45,9 +47,8 @@ def _address(word: str) -> tuple[str, int]:
 
 
 def _flag(name: str, default: Any, help: str, **more: Any) -> click.Option:
-    env = f"GATEWAY_BENCH_{name[2:].replace('-', '_').upper()}"
     shown = default not in ("", False, None)
-    return click.Option([name], default=default, help=help, envvar=env, show_default=shown, **more)
+    return Flag([name], default=default, help=help, show_default=shown, **more)
 
 
 def _count(name: str, default: int, help: str, least: int = 1) -> click.Option:
@@ -123,7 +124,7 @@ def bench(ctx: click.Context, /, **flags: Any) -> int:
     try:
         import psutil  # noqa: F401  the only package that the gateway itself does not need
     except ModuleNotFoundError:
-        text = "psutil is not installed: pip install 'chat-gateway[bench,embedded]'"
+        text = "psutil is not installed: pip install '.[bench,embedded]' in the checkout"
         raise click.UsageError(text, ctx) from None
     import uvloop
 

@@ -40,7 +40,7 @@ async def run_chat(
     except OSError as error:
         complain(f"cannot reach {host}:{port}: {_why(error)}")
     except ImportError as error:
-        complain(f"{error.name} is not installed: pip install 'chat-gateway[chat]'")
+        complain(f"{error.name} is not installed: pip install '.[chat]' in the checkout")
     return _FAILED
 
 

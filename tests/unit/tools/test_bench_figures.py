@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -146,6 +148,16 @@ def test_flags_become_loads_and_a_shape(monkeypatch):
     assert (options.shape, options.against_redis) == (Shape(9, 4, 2), True)
 
 
+def test_variables_do_the_same(monkeypatch):
+    """DESIGN 4: each flag is also an environment variable GATEWAY_<FLAG>."""
+    given = {"CLIENTS": "9", "RATE": "1.5,20", "IN_FLIGHT": "", "JSON": "true", "PLOT": "a.svg"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"GATEWAY_{name}", value)
+    options = parsed(monkeypatch, "--payload", "7")
+    assert options.loads == [Load(rate=1.5, payload=7), Load(rate=20, payload=7)]
+    assert (options.shape, options.json, options.plot) == (Shape(9, 4, 1), True, Path("a.svg"))
+
+
 def test_targets_and_processes_may_be_given(monkeypatch):
     options = parsed(monkeypatch, "--target", "localhost:8081,[::1]:8082", "--pids", "12,34")
     assert options.targets == [("localhost", 8081), ("::1", 8082)]
@@ -169,3 +181,10 @@ def test_bad_flags_are_told(args, complaint):
     result = CliRunner().invoke(bench, args.split())
     assert result.exit_code == 2
     assert complaint in result.output
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    result = CliRunner().invoke(bench, [])
+    assert result.exit_code == 2
+    assert "psutil is not installed: pip install '.[bench,embedded]' in the" in result.output

@@ -139,4 +139,5 @@ async def test_a_package_that_is_not_installed_is_named(capsys, monkeypatch):
     monkeypatch.setattr(command, "_on_a_terminal", lambda: True)
     monkeypatch.setattr(command, "_run_screen", missing)
     assert await command.run_chat(host="localhost", port=1, name="a", room="") == 1
-    assert "prompt_toolkit is not installed: pip install" in capsys.readouterr().err
+    hint = "prompt_toolkit is not installed: pip install '.[chat]' in the checkout"
+    assert capsys.readouterr().err == f"gateway chat: {hint}\n"
