@@ -67,6 +67,14 @@ def _redis_url(ctx: click.Context, param: click.Parameter, url: str | None) -> s
     return url
 
 
+def _check_password_file(url: str, path: str) -> None:
+    """Raises ``UsageError`` for a password in a file that belongs to no Redis, or to two."""
+    if problem := redis_url.problem_of_password_file(url, path):
+        ctx = click.get_current_context()
+        flags = {each.name: each for each in ctx.command.params}
+        raise click.BadParameter(problem, ctx, flags["redis_password_file"])
+
+
 def _hide_password(url: str) -> None:
     """A password on the command line is warned of, and taken from there into the environment.
 
@@ -169,6 +177,7 @@ def serve(adopt_fd: int | None, **settings: Any) -> int:
     from gateway.server import serve as serve_gateway
 
     config = Config(**settings)
+    _check_password_file(config.redis_url, config.redis_password_file)
     logs.setup(config.log_format)
     _hide_password(config.redis_url)
     return _run(serve_gateway(config, adopt_fd=adopt_fd))
@@ -190,6 +199,7 @@ _SETTING = {setting.name: setting for setting in FLAGS}
         _option(_SETTING["host"]),
         _option(_SETTING["port"], help="the front port; the gateways take those after it"),
         _option(_SETTING["redis_url"]),
+        _option(_SETTING["redis_password_file"]),
         Flag(
             ["--balancer"],
             type=click.Choice(["", "haproxy"]),
@@ -201,17 +211,31 @@ _SETTING = {setting.name: setting for setting in FLAGS}
 )
 @click.pass_context
 def cluster(
-    ctx: click.Context, gateways: int, host: str, port: int, redis_url: str, balancer: str
+    ctx: click.Context,
+    gateways: int,
+    host: str,
+    port: int,
+    redis_url: str,
+    redis_password_file: str,
+    balancer: str,
 ) -> int:
     """Run Redis, several gateways and one port in front of them, on this machine."""
     from gateway.tools.cluster import run_cluster
 
     if port + gateways > 65535:
         raise click.UsageError(f"--port: no room for {gateways} gateways after {port}", ctx)
+    _check_password_file(redis_url, redis_password_file)
     logs.setup("text")
     _hide_password(redis_url)
     return _run(
-        run_cluster(gateways=gateways, host=host, port=port, redis_url=redis_url, balancer=balancer)
+        run_cluster(
+            gateways=gateways,
+            host=host,
+            port=port,
+            redis_url=redis_url,
+            redis_password_file=redis_password_file,
+            balancer=balancer,
+        )
     )
 
 
@@ -229,6 +253,7 @@ def status(redis_url: str, redis_password_file: str, as_json: bool) -> int:
     """Show the gateways and rooms of a cluster, and what is wrong with them."""
     from gateway.tools.status import run_status
 
+    _check_password_file(redis_url, redis_password_file)
     logs.setup("text")
     _hide_password(redis_url)
     config = Config(redis_url=redis_url, redis_password_file=redis_password_file)

@@ -1,5 +1,7 @@
 """The URL of Redis, as it is given: what is wrong with it, and how it stays out of ``ps``.
 
+Likewise the file with the password that belongs to it.
+
 Nothing here connects, and nothing that is said here shows any of the URL.
 """
 
@@ -69,11 +71,23 @@ def _unreadable(url: str) -> str:
     return ""
 
 
+def problem_of_password_file(url: str, path: str) -> str:
+    """Why a password in a file cannot be meant for this ``url``; '' if it can, or is not given."""
+    if path and not url:
+        return f"a password for which Redis? Give {FLAG}, too (an embedded Redis has no password)"
+    if path and _logs_in(url):
+        return f"{FLAG} has a password, too: give it in one of them only"
+    return ""
+
+
 def has_password(url: str) -> bool:
-    """Whether somebody who reads ``url`` can log in with it."""
+    """Whether ``url`` holds what nobody else should read: a password, or that of a key."""
+    return _logs_in(url) or "ssl_password" in parse_qs(urlsplit(url).query)
+
+
+def _logs_in(url: str) -> bool:
     parts = urlsplit(url)
-    named = parse_qs(parts.query)
-    return bool(parts.password or named.get("password") or named.get("ssl_password"))
+    return bool(parts.password) or "password" in parse_qs(parts.query)
 
 
 def without_flag(command: Sequence[str], url: str) -> list[str] | None:

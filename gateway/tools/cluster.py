@@ -46,13 +46,19 @@ class ClusterError(Exception):
 
 
 async def run_cluster(
-    *, gateways: int, host: str, port: int, redis_url: str = "", balancer: str = ""
+    *,
+    gateways: int,
+    host: str,
+    port: int,
+    redis_url: str = "",
+    redis_password_file: str = "",
+    balancer: str = "",
 ) -> int:
     """Run the cluster until SIGINT, SIGTERM or SIGHUP; return the exit code.
 
     The front is on ``port`` (0: a free one) and the gateways on those after it (0: free
-    ones); an empty ``redis_url`` means an embedded server.  With ``balancer`` "haproxy"
-    that one is the front, and the gateways get admin ports.
+    ones); an empty ``redis_url`` means an embedded server, which has no password.  With
+    ``balancer`` "haproxy" that one is the front, and the gateways get admin ports.
     """
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None
@@ -70,7 +76,8 @@ async def run_cluster(
         loop.add_signal_handler(number, signalled)
     watching = asyncio.create_task(_end_with(os.getppid(), stop)) if _made() else None
     try:
-        return await _Cluster(gateways, host, port, balancer).run(redis_url, stop)
+        cluster = _Cluster(gateways, host, port, balancer, redis_password_file)
+        return await cluster.run(redis_url, stop)
     except (ClusterError, BalancerError, EmbeddedServerError, NoServerFound) as error:
         _say(f"gateway cluster: {error}", sys.stderr)
         return error.code if isinstance(error, ClusterError) else 1
@@ -96,7 +103,9 @@ async def _end_with(parent: int, stop: asyncio.Event) -> None:
 
 
 class _Cluster:
-    def __init__(self, gateways: int, host: str, port: int, balancer: str) -> None:
+    def __init__(
+        self, gateways: int, host: str, port: int, balancer: str, password_file: str
+    ) -> None:
         self._front_host = host
         # Past a balancer the gateways take nobody: nobody else need reach them.
         self._host = "127.0.0.1" if balancer else host
@@ -115,10 +124,9 @@ class _Cluster:
             self._listener.close()
             raise
         self._here: set[tuple[int, str]] = set()  # gateway and session
-        self._embedded = False
+        self._password_file = password_file
 
     async def run(self, redis_url: str, stop: asyncio.Event) -> int:
-        self._embedded = not redis_url
         async with contextlib.AsyncExitStack() as stack:
             dealer: Dealer | Balancer
             if self._admin_ports:
@@ -127,7 +135,7 @@ class _Cluster:
                 await stack.enter_async_context(dealer)
             else:
                 dealer = stack.enter_context(contextlib.closing(Dealer(self._listener)))
-            if not self._embedded:
+            if redis_url:
                 return await self._run_gateways(redis_url, dealer, stop)
             redis = EmbeddedServer()
             await redis.start()
@@ -141,7 +149,7 @@ class _Cluster:
     async def _run_gateways(
         self, redis_url: str, dealer: Dealer | Balancer, stop: asyncio.Event
     ) -> int:
-        environment = _environment(redis_url, embedded=self._embedded)
+        environment = _environment(redis_url, self._password_file)
         members = [
             _Gateway(
                 number, self._host, port, environment, dealer, self._here, *self._flags(number)
@@ -302,14 +310,13 @@ class _Gateway:
             _say(f"{self} {level}: {self._last}")
 
 
-def _environment(redis_url: str, *, embedded: bool) -> dict[str, str]:
+def _environment(redis_url: str, password_file: str) -> dict[str, str]:
     """What a gateway here inherits: not what only one of them could have, nor what the front is."""
     ours = {f"GATEWAY_{name}" for name in ("ADMIN_HOST", "ADMIN_PORT", "PROXY_PROTOCOL")}
     ours.add("GATEWAY_TRUSTED_PROXIES")
-    if embedded:  # which has no password
-        ours.add("GATEWAY_REDIS_PASSWORD_FILE")
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
-    return inherited | {"GATEWAY_REDIS_URL": redis_url}
+    redis = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_REDIS_PASSWORD_FILE": password_file}
+    return inherited | redis
 
 
 def _kill_after_s() -> float:

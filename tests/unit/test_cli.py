@@ -105,6 +105,8 @@ def test_flags_become_settings_of_their_type(run, ran):
 @pytest.mark.parametrize("setting", FLAGS, ids=lambda setting: setting.name)
 def test_every_flag_is_also_an_environment_variable(run, ran, monkeypatch, setting):
     """DESIGN 4: each flag is also an environment variable GATEWAY_<FLAG>."""
+    if setting.name == "redis_password_file":
+        monkeypatch.setenv("GATEWAY_REDIS_URL", "redis://localhost")
     kind = setting.metadata.get("type", type(setting.default))
     choices = setting.metadata.get("choices")
     text = "redis://localhost/1" if setting.name == "redis_url" else "::1"
@@ -279,6 +281,45 @@ def test_a_file_of_the_redis_url_that_is_not_there_is_named_by_its_option(run, r
     assert "ssl_keyfile: No such file or directory" in err
 
 
+@pytest.mark.parametrize("command", ["serve", "cluster", "status"])
+@pytest.mark.parametrize("by", ["flag", "variable"])
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("", "a password for which Redis? Give --redis-url, too"),
+        ("redis://:hunter2@localhost", "--redis-url has a password, too: give it in one"),
+        ("redis://localhost?password=hunter2", "--redis-url has a password, too"),
+    ],
+)
+def test_a_password_file_goes_with_a_url_that_has_no_password(
+    run, ran, monkeypatch, command, by, url, complaint
+):
+    """Not with an embedded Redis, silently; nor with one password of two."""
+    monkeypatch.setenv("GATEWAY_REDIS_URL", url)
+    if by == "flag":
+        code, err = run(command, "--redis-password-file", "/secret")
+        assert err.startswith(f"gateway {command}: --redis-password-file: {complaint}")
+    else:
+        monkeypatch.setenv("GATEWAY_REDIS_PASSWORD_FILE", "/secret")
+        code, err = run(command)
+        assert err.startswith(f"gateway {command}: GATEWAY_REDIS_PASSWORD_FILE: {complaint}")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "hunter2" not in err
+    assert not ran.configs + ran.clusters + ran.statuses
+
+
+@pytest.mark.parametrize("url", ["redis://user@localhost", "rediss://localhost?ssl_password=x"])
+def test_a_user_or_the_password_of_a_key_in_the_url_goes_with_a_password_file(
+    run, ran, monkeypatch, url
+):
+    monkeypatch.setenv("GATEWAY_REDIS_URL", url)
+    for command in ("serve", "cluster", "status"):
+        assert run(command, "--redis-password-file", "/secret") == (0, "")
+    (config,), (cluster,), ((status, _),) = ran.configs, ran.clusters, ran.statuses
+    assert config.redis_password_file == status.redis_password_file == "/secret"
+    assert cluster["redis_password_file"] == "/secret"
+
+
 @pytest.mark.parametrize(
     ("url", "has"),
     [
@@ -322,7 +363,7 @@ def test_a_url_in_the_wrong_place_does_not_show_its_password(run):
 def test_a_cluster_gets_its_settings(run, ran):
     assert run("cluster", "--gateways", "2", "--port", "9000") == (0, "")
     wanted = {"gateways": 2, "host": "127.0.0.1", "port": 9000, "redis_url": "", "balancer": ""}
-    assert ran.clusters == [wanted]
+    assert ran.clusters == [{**wanted, "redis_password_file": ""}]
 
 
 @pytest.mark.parametrize("command", ["serve", "cluster"])

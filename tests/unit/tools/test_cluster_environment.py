@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.tools.cluster import _environment, _kill_after_s
 
 NOT_THEIRS = {
@@ -14,22 +12,21 @@ NOT_THEIRS = {
 }
 
 
-@pytest.mark.parametrize("embedded", [True, False])
-def test_what_only_one_could_have_or_the_front_decides_is_left_out(monkeypatch, embedded):
+def test_what_only_one_could_have_or_the_front_decides_is_left_out(monkeypatch):
     """A trusted network of production would shut out the HAProxy that runs here."""
     for name, value in NOT_THEIRS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("GATEWAY_RATE", "5")
-    given = _environment("redis://here", embedded=embedded)
+    given = _environment("redis://here", "")
     assert not given.keys() & NOT_THEIRS.keys()
     assert (given["GATEWAY_RATE"], given["GATEWAY_REDIS_URL"]) == ("5", "redis://here")
 
 
-def test_a_password_file_is_for_the_redis_that_was_given(monkeypatch):
-    monkeypatch.setenv("GATEWAY_REDIS_PASSWORD_FILE", "/secret")
-    given = _environment("redis://here", embedded=False)
-    assert given["GATEWAY_REDIS_PASSWORD_FILE"] == "/secret"
-    assert "GATEWAY_REDIS_PASSWORD_FILE" not in _environment("redis://here", embedded=True)
+def test_redis_and_its_password_file_are_those_of_the_cluster(monkeypatch):
+    """Whatever the environment says: the flags of the cluster won over it."""
+    monkeypatch.setenv("GATEWAY_REDIS_PASSWORD_FILE", "/another")
+    assert _environment("redis://here", "/secret")["GATEWAY_REDIS_PASSWORD_FILE"] == "/secret"
+    assert _environment("redis://here", "")["GATEWAY_REDIS_PASSWORD_FILE"] == ""
 
 
 def test_nobody_is_killed_who_may_still_drain(monkeypatch):
