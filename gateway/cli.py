@@ -250,7 +250,16 @@ cli.add_command(bench)
     ]
 )
 def status(redis_url: str, redis_password_file: str, as_json: bool) -> int:
-    """Show the gateways and rooms of a cluster, and what is wrong with them."""
+    """Show the gateways and rooms of a cluster, and what is wrong with them.
+
+    STATE is ready, not ready, starting, draining, silent (for three seconds or more: it hangs, or
+    was killed) or dead (it is being cleaned up after). The two lags are the highest of about the
+    last minute: how long a gateway's loop was held up, and how late lines of a room's log were
+    when it delivered them.
+
+    The exit code is 0 if all is well, and 1 if there is a WARNING (no gateways and none that is
+    ready are two) or if Redis cannot be asked.
+    """
     from gateway.tools.status import run_status
 
     _check_password_file(redis_url, redis_password_file)

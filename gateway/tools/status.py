@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+from redis.exceptions import AuthenticationError
+
 from gateway.broker import calls
 from gateway.broker.keys import Keys
 from gateway.broker.subscriber import database
@@ -24,14 +26,17 @@ _SLOW_LOOP_S = 1.0
 _LATE_DELIVERY_S = 1.0
 _FULL_OUTBOX = 0.5
 _LONG_BEHIND_S = 10.0
+_SILENT_S = Config().silent_ticks * Config().beat_s
+_LATELY = "in the last minute"
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One gateway, as it describes itself and as the others see it.
+    """One gateway, as it described itself with its last beat, and how long ago that was.
 
-    ``silent_beats``: how many beats the others made since its last one, or None if
-    it is dead and somebody cleans up after it.
+    ``silent_beats``: how many beats the others made since then, or None if it is dead and
+    somebody cleans up after it.  ``silent_s`` is right to about a second, and counts on
+    when nobody beats any more.  The two lags are the highest of about a minute.
     """
 
     id: str
@@ -48,10 +53,18 @@ class Standing:
     outbox_bytes: int
     draining: bool
     silent_beats: int | None
+    silent_s: float
     not_ready: Sequence[str]
 
     @classmethod
-    def of(cls, id: str, said: Mapping[str, Any], now_s: float, silent: int | None) -> Standing:
+    def of(
+        cls,
+        id: str,
+        said: Mapping[str, Any],
+        now_s: float,
+        silent_beats: int | None,
+        silent_s: float = 0.0,
+    ) -> Standing:
         """What a gateway of another version does not say, or says otherwise, is nothing."""
 
         def number(name: str) -> float:
@@ -75,29 +88,42 @@ class Standing:
             behind_s=number("behind_s"),
             outbox_bytes=int(number("outbox_bytes")),
             draining=bool(said.get("draining")),
-            silent_beats=silent,
+            silent_beats=silent_beats,
+            silent_s=silent_s,
             not_ready=list(map(str, why_not_ready if isinstance(why_not_ready, list) else ())),
         )
 
     @property
-    def starting(self) -> bool:
-        return "starting" in self.not_ready
+    def state(self) -> str:
+        """One word."""
+        if self.silent_beats is None:
+            return "dead"
+        if self.silent_s >= _SILENT_S:
+            return "silent"
+        if self.draining:
+            return "draining"
+        if "starting" in self.not_ready:
+            return "starting"
+        return "not ready" if self.not_ready else "ready"
 
     def warnings(self, config: Config) -> list[str]:
         found = []
-        if self.silent_beats is None:
+        # What one that is gone said of itself is old.
+        if self.state == "dead":
             return [f"{self.id} is dead; its people and names are being removed"]
-        if self.silent_beats >= config.silent_ticks:
-            found.append(f"missed {self.silent_beats} beats: it hangs, or was killed")
+        if self.state == "silent":
+            silent = _duration(self.silent_s)
+            return [f"{self.id} has been silent for {silent}: it hangs, or was killed"]
         if self.loop_lag_s >= _SLOW_LOOP_S:
-            found.append(f"its loop was held up for {_seconds(self.loop_lag_s)}")
+            found.append(f"its loop was held up for {_seconds(self.loop_lag_s)} {_LATELY}")
         if self.delivery_lag_s >= _LATE_DELIVERY_S:
-            found.append(f"delivered {_seconds(self.delivery_lag_s)} behind the log")
+            late = _seconds(self.delivery_lag_s)
+            found.append(f"delivered {late} behind the log {_LATELY}")
         if self.behind_s >= _LONG_BEHIND_S:
             found.append(f"has been behind the log of some room for {_seconds(self.behind_s)}")
         if self.outbox_bytes >= config.outbox_bytes * _FULL_OUTBOX:
             found.append(f"{self.outbox_bytes} bytes wait for Redis")
-        if not self.draining and not self.starting:
+        if self.state == "not ready":
             found += [f"not ready: {reason}" for reason in self.not_ready]
         return [f"{self.id} {what}" for what in found]
 
@@ -110,10 +136,21 @@ class Report:
     rooms: Sequence[tuple[str, int]]
     warnings: Sequence[str]
 
+    @classmethod
+    def of(
+        cls, gateways: Sequence[Standing], rooms: Sequence[tuple[str, int]], config: Config
+    ) -> Report:
+        warnings = [warning for each in gateways for warning in each.warnings(config)]
+        if not gateways:
+            warnings.append("no gateways: is this the Redis, and the database, that they use?")
+        elif all(each.state != "ready" for each in gateways):
+            warnings.append("no gateway is ready: nobody new can come in")
+        return cls(gateways, rooms, warnings)
+
     def as_json(self) -> str:
         return json.dumps(
             {
-                "gateways": [asdict(gateway) for gateway in self.gateways],
+                "gateways": [asdict(each) | {"state": each.state} for each in self.gateways],
                 "rooms": [{"room": room, "people": people} for room, people in self.rooms],
                 "warnings": list(self.warnings),
             }
@@ -133,18 +170,25 @@ class Report:
 
 
 async def run_status(config: Config, *, as_json: bool) -> int:
-    """Print the report; 1 if Redis can't be asked.  Raises ``SettingsError``."""
+    """Print the report; 1 if it warns of anything or Redis can't be asked.
+
+    Raises ``SettingsError``.
+    """
     if not config.redis_url:
         raise SettingsError("--redis-url: which Redis? The log of a gateway on its own names it")
     try:
         report = await read(config)
     except calls.Unreachable as error:
         why = str(error) or type(error).__name__
+        if isinstance(error, AuthenticationError):
+            by_file = bool(config.redis_password_file)
+            given = "--redis-password-file" if by_file else "--redis-url"
+            why = f"it refuses the user or password of {given}: {why}"
         told = redacted(f"gateway status: {config.redis_url} cannot be asked: {why}")
         print(_printable(told), file=sys.stderr)
         return 1
     print(report.as_json() if as_json else report.as_text())
-    return 0
+    return 1 if report.warnings else 0
 
 
 async def read(config: Config) -> Report:
@@ -155,23 +199,29 @@ async def read(config: Config) -> Report:
         async with asyncio.timeout(config.connect_timeout_s + config.reply_timeout_s):
             async with client.pipeline(transaction=False) as pipe:
                 pipe.time()
-                pipe.hget(keys.clock, "tick")
+                pipe.hmget(keys.clock, "tick", "at")
                 pipe.hgetall(keys.gateways)
                 pipe.zrange(keys.beats, 0, -1, withscores=True)
                 pipe.zrevrange(keys.rooms, 0, -1, withscores=True)
-                (seconds, _), tick, said, beats, rooms = await pipe.execute()
+                (seconds, microseconds), clock, said, beats, rooms = await pipe.execute()
     finally:
         await client.aclose()
+    now_s = seconds + microseconds / 1e6
+    tick, at_ms = (int(value or 0) for value in clock)
     ticks = {_text(id): int(score) for id, score in beats}
-    gateways = [
-        Standing.of(id, _read_description(text), seconds, _silent(ticks.get(id), tick))
-        for id, text in sorted((_text(id), text) for id, text in said.items())
-    ]
+
+    def standing(id: str, said: Mapping[str, Any]) -> Standing:
+        beat = ticks.get(id)
+        silent = None if beat is None else max(0, tick - beat)
+        # A tick is a beat long, or a little less.  After the last one nobody beat.
+        silent_s = (silent or 0) * config.beat_s + max(0.0, now_s - at_ms / 1000)
+        return Standing.of(id, said, now_s, silent, round(silent_s, 1))
+
     people = [(_text(room), int(count)) for room, count in rooms if count > 0]
-    return Report(
-        gateways,
+    return Report.of(
+        [standing(_text(id), _read_description(text)) for id, text in sorted(said.items())],
         sorted(people, key=lambda room: (-room[1], room[0])),
-        [warning for gateway in gateways for warning in gateway.warnings(config)],
+        config,
     )
 
 
@@ -199,8 +249,8 @@ _HEADINGS = (
     "UPTIME",
     "CONNECTIONS",
     "ROOMS",
-    "LOOP LAG",
-    "LOG LAG",
+    "MAX LOOP LAG",
+    "MAX LOG LAG",
     "STATE",
 )
 
@@ -217,18 +267,8 @@ def _cells(gateway: Standing) -> tuple[str, ...]:
         str(gateway.rooms),
         _seconds(gateway.loop_lag_s),
         _seconds(gateway.delivery_lag_s) + behind,
-        _state(gateway),
+        f"silent {_duration(gateway.silent_s)}" if gateway.state == "silent" else gateway.state,
     )
-
-
-def _state(gateway: Standing) -> str:
-    if gateway.silent_beats is None:
-        return "dead"
-    if gateway.draining:
-        return "draining"
-    if gateway.starting:
-        return "starting"
-    return "not ready" if gateway.not_ready else "ready"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

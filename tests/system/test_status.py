@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 import socket
 
+import pytest
 from operators import status, status_json
 from processes import RealRedis, eventually, fault_lasts
 
@@ -57,8 +58,16 @@ async def test_a_gateway_that_fell_silent_is_warned_of_and_then_gone(start_clust
     cluster = await start_cluster(2)
     id = cluster.gateways[0].logged("ready")[0]["gateway"]
     cluster.gateways[0].stop()
-    report = await eventually_shown(cluster.redis.url, lambda report: report["warnings"])
-    assert all(id in warning for warning in report["warnings"])
+    report = await eventually_shown(
+        cluster.redis.url,
+        lambda report: "silent" in [each["state"] for each in report["gateways"]],
+    )
+    assert len(report["warnings"]) == 1
+    assert id in report["warnings"][0]
+    done = await status(cluster.redis.url)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith(id)]
+    assert re.search(r"  silent \d+ s$", line)
     cluster.gateways[0].kill()
     await eventually(
         lambda: id not in cluster.redis.cli("hgetall", "chat:{registry}:gateways"), 20, "reaped"
@@ -71,26 +80,61 @@ async def test_a_gateway_whose_loop_was_held_up_is_warned_of(start_cluster):
     cluster.gateways[0].stop()
     await fault_lasts(1.5)
     cluster.gateways[0].cont()
-    report = await eventually_shown(cluster.redis.url, lambda report: report["warnings"])
-    assert "held up" in report["warnings"][0]
+    await eventually_shown(cluster.redis.url, lambda report: "held up" in str(report["warnings"]))
 
 
 async def test_a_draining_gateway_is_shown_as_such(start_cluster):
-    cluster = await start_cluster(1, "--drain-delay", "30")
+    cluster = await start_cluster(2, "--drain-delay", "30")
     cluster.gateways[0].terminate()
     report = await eventually_shown(
-        cluster.redis.url, lambda report: report["gateways"][0]["draining"]
+        cluster.redis.url,
+        lambda report: any(each["draining"] for each in report["gateways"]),
     )
     assert report["warnings"] == []
     assert "draining" in (await status(cluster.redis.url)).stdout
 
 
+async def test_gateways_that_were_all_killed_are_silent(start_cluster):
+    """Nobody is left who counts ticks, and nobody reaps them."""
+    cluster = await start_cluster(2)
+    for gateway in cluster.gateways:
+        gateway.kill()
+    report = await eventually_shown(
+        cluster.redis.url,
+        lambda report: all(each["state"] == "silent" for each in report["gateways"]),
+    )
+    assert len(report["gateways"]) == 2
+    assert len(report["warnings"]) == 3
+    assert report["warnings"][-1].startswith("no gateway is ready")
+
+
 async def test_an_empty_redis_has_no_gateways(processes_end):
     redis = await RealRedis().start()
+    warning = "no gateways: is this the Redis, and the database, that they use?"
     done = await status(redis.url)
-    assert (done.returncode, done.stdout) == (0, "no gateways\n\nno rooms\n")
-    report = await status(redis.url, "--json")
-    assert json.loads(report.stdout) == {"gateways": [], "rooms": [], "warnings": []}
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == f"no gateways\n\nno rooms\n\nWARNING: {warning}\n"
+    assert await status_json(redis.url) == {"gateways": [], "rooms": [], "warnings": [warning]}
+
+
+@pytest.mark.parametrize("by", ["--redis-url", "--redis-password-file"])
+async def test_a_wrong_password_is_blamed_on_what_it_came_from(processes_end, tmp_path, by):
+    redis = await RealRedis(password="hunter2").start()
+    file = tmp_path / "password"
+    file.write_text("wrong")
+    if by == "--redis-url":
+        done = await status(redis.url.replace("://", "://:wrong@"))
+    else:
+        done = await status(redis.url, by, str(file))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"it refuses the user or password of {by}: " in done.stderr.splitlines()[-1]
+
+
+async def test_a_database_that_is_not_there_is_named_as_the_reason(processes_end):
+    redis = await RealRedis().start()
+    done = await status(f"{redis.url}99")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "DB index is out of range" in done.stderr
 
 
 async def test_no_redis_is_one_line_without_the_password_and_exit_code_1():

@@ -27,9 +27,12 @@ FINE = {
 }
 
 
+def standing(id="ab12", *, silent=0, silent_s=0.0, **said):
+    return Standing.of(id, FINE | said, 2000, silent, silent_s)
+
+
 def warnings(**said):
-    silent = said.pop("silent", 0)
-    return Standing.of("ab12", FINE | said, 2000, silent).warnings(Config())
+    return standing(**said).warnings(Config())
 
 
 def test_what_a_gateway_says_is_shown():
@@ -45,7 +48,7 @@ def test_what_a_gateway_says_is_shown():
 def test_small_things_are_no_warnings():
     """A pause of the loop, a beat that is late, a log that is read after a hole."""
     assert warnings() == []
-    assert warnings(silent=2) == []
+    assert warnings(silent=2, silent_s=2.9) == []
     assert warnings(draining=True, why_not_ready=["draining"]) == []
     assert warnings(why_not_ready=["starting"]) == []
 
@@ -53,10 +56,12 @@ def test_small_things_are_no_warnings():
 @pytest.mark.parametrize(
     ("said", "warned"),
     [
-        ({"silent": 3}, "missed 3 beats"),
+        ({"silent": 3, "silent_s": 3.0}, "has been silent for 3 s"),
+        ({"silent": 0, "silent_s": 70.0}, "has been silent for 1 min"),
+        ({"silent": 9, "silent_s": 9.0, "loop_lag_s": 2, "draining": True}, "silent for 9 s"),
         ({"silent": None}, "is dead"),
-        ({"loop_lag_s": 1.2}, "held up for 1.2 s"),
-        ({"delivery_lag_s": 3}, "3.0 s behind the log"),
+        ({"loop_lag_s": 1.2}, "held up for 1.2 s in the last minute"),
+        ({"delivery_lag_s": 3}, "3.0 s behind the log in the last minute"),
         ({"behind_s": 12.5}, "behind the log of some room for 12.5 s"),
         ({"outbox_bytes": 10**7}, "wait for Redis"),
         ({"why_not_ready": ["full: 9 connections"]}, "not ready: full"),
@@ -88,3 +93,51 @@ def test_a_broken_entry_is_shown_as_far_as_it_goes(text):
     assert "ab12" in report.as_text()
     assert json.loads(report.as_json())["gateways"][0]["id"] == "ab12"
     assert "NaN" not in report.as_json()
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({}, "ready"),
+        ({"silent": 4, "silent_s": 4.3}, "silent 4 s"),
+        ({"silent_s": 7300.0, "draining": True}, "silent 2 h 1 min"),
+        ({"silent": None, "silent_s": 9.0}, "dead"),
+        ({"draining": True, "why_not_ready": ["draining"]}, "draining"),
+        ({"why_not_ready": ["starting", "Redis is not proven end to end"]}, "starting"),
+        ({"why_not_ready": ["full: 9 connections"]}, "not ready"),
+    ],
+)
+def test_the_state_of_a_gateway(said, shown):
+    """One that is gone is not what it said of itself last."""
+    report = Report([standing(**said)], [], [])
+    assert report.as_text().splitlines()[1].endswith(f"  {shown}")
+    (gateway,) = json.loads(report.as_json())["gateways"]
+    assert shown.startswith(gateway["state"])
+    assert gateway["silent_s"] == said.get("silent_s", 0.0)
+
+
+def test_the_lags_are_named_what_they_are():
+    """The highest of a minute, not what is now."""
+    heading = Report([standing()], [], []).as_text().splitlines()[0]
+    assert heading.endswith("MAX LOOP LAG  MAX LOG LAG              STATE")
+
+
+STARTING = {"why_not_ready": ["starting"]}
+GONE = {"silent": 5, "silent_s": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("gateways", "warned"),
+    [
+        ([{}], []),
+        ([{}, STARTING], []),
+        ([{}, GONE], ["silent"]),
+        ([STARTING], ["no gateway is ready"]),
+        ([GONE], ["silent", "no gateway is ready"]),
+        ([], ["no gateways: is this the Redis"]),
+    ],
+)
+def test_what_is_wrong_with_the_whole(gateways, warned):
+    found = Report.of([standing(**said) for said in gateways], [], Config()).warnings
+    assert len(found) == len(warned)
+    assert all(text in warning for text, warning in zip(warned, found, strict=True))
