@@ -13,10 +13,13 @@ import contextlib
 import json
 import os
 import random
+import shlex
+import shutil
 import signal
 import socket
 import sys
 from asyncio.subprocess import Process
+from pathlib import Path
 from typing import Any
 
 from gateway.broker.embedded import (
@@ -30,6 +33,7 @@ from gateway.broker.embedded import (
 from gateway.config import Config
 from gateway.net.handoff import Dealer, listen
 from gateway.ops.logs import redacted
+from gateway.redis_url import has_password
 from gateway.tools.balancer import FLAGS, Balancer, BalancerError
 
 BACKOFF_S, BACKOFF_MAX_S = 0.2, 10.0
@@ -185,6 +189,7 @@ class _Cluster:
         for member in members:
             _say(f"gateway {member.number} on {_address(self._host, member.port)}")
         _say(f"Redis on {redacted(redis_url)}")
+        _say(f"to see how it is: {_status_command(redis_url, self._password_file)}")
         if page:
             _say(f"HAProxy on {page}; past it the gateways take nobody")
         host = {"127.0.0.1": "localhost", "0.0.0.0": "localhost", "::": "localhost"}
@@ -317,6 +322,18 @@ def _environment(redis_url: str, password_file: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     redis = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_REDIS_PASSWORD_FILE": password_file}
     return inherited | redis
+
+
+def _status_command(redis_url: str, password_file: str) -> str:
+    """What to type, as this process was started: it shows no password."""
+    if Path(sys.argv[0]).name != "gateway":
+        words = [sys.orig_argv[0], "-m", "gateway"]
+    else:
+        words = ["gateway" if shutil.which("gateway") == sys.argv[0] else sys.argv[0]]
+    if has_password(redis_url):
+        return f"{shlex.join([*words, 'status'])}, with the same GATEWAY_REDIS_URL"
+    words += ["status", "--redis-url", redis_url]
+    return shlex.join([*words, "--redis-password-file", password_file] if password_file else words)
 
 
 def _kill_after_s() -> float:

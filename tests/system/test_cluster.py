@@ -5,12 +5,15 @@ DESIGN 4: Redis, N gateways and one front port; Ctrl-C drains the gateways, ends
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
 import re
+import shlex
 import signal
 import socket
+import subprocess
 import sys
 
 import psutil
@@ -140,6 +143,25 @@ async def test_it_tells_what_to_type_and_who_came_and_went(cluster):
     await cluster.expect_output(f"alice left on gateway 1 ({first}) — ")
     await cluster.expect_output(" — 0 here\n")
     assert "Traceback" not in cluster.output
+
+
+async def test_it_tells_how_to_see_how_it_is(cluster):
+    """The line can be pasted as it is."""
+    command = shlex.split(re.search(r"^to see how it is: (.*)$", cluster.output, re.M)[1])
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+    for port in cluster.ports:
+        assert f"127.0.0.1:{port}" in done.stdout
+
+
+async def test_a_password_file_is_for_all_of_its_gateways(processes_end, clusters, tmp_path):
+    redis = await RealRedis(password="hunter2").start()
+    file = tmp_path / "password"
+    file.write_text("hunter2\n")
+    flags = ("--redis-url", redis.url, "--redis-password-file", str(file))
+    cluster = await clusters().run(*flags, gateways=1).up()
+    assert f"gateway status {shlex.join(flags)}\n" in cluster.output
+    cluster.terminate()
+    assert await cluster.ended() == 0
 
 
 async def test_connections_are_dealt_in_turn_and_talk_to_each_other(cluster):

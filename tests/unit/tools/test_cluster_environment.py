@@ -1,9 +1,12 @@
-"""What the gateways of a local cluster inherit, and how long they have for their end."""
+"""What the gateways of a local cluster inherit, how long they have for their end, what is told."""
 
 from __future__ import annotations
 
-from gateway.tools.cluster import _environment, _kill_after_s
+import pytest
 
+from gateway.tools.cluster import _environment, _kill_after_s, _status_command
+
+URL = "redis://127.0.0.1:6379/0"
 NOT_THEIRS = {
     "GATEWAY_ADMIN_HOST": "0.0.0.0",
     "GATEWAY_ADMIN_PORT": "9080",
@@ -27,6 +30,33 @@ def test_redis_and_its_password_file_are_those_of_the_cluster(monkeypatch):
     monkeypatch.setenv("GATEWAY_REDIS_PASSWORD_FILE", "/another")
     assert _environment("redis://here", "/secret")["GATEWAY_REDIS_PASSWORD_FILE"] == "/secret"
     assert _environment("redis://here", "")["GATEWAY_REDIS_PASSWORD_FILE"] == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "url", "file", "shown"),
+    [
+        (["/x/gateway/__main__.py"], URL, "", f"py -m gateway status --redis-url {URL}"),
+        (["/on/path/gateway"], URL, "", f"gateway status --redis-url {URL}"),
+        (["venv/bin/gateway"], URL, "", f"venv/bin/gateway status --redis-url {URL}"),
+        (
+            ["/on/path/gateway"],
+            "unix:///a b.sock",
+            "/the file",
+            "gateway status --redis-url 'unix:///a b.sock' --redis-password-file '/the file'",
+        ),
+        (
+            ["/on/path/gateway"],
+            "redis://:hunter2@here",
+            "",
+            "gateway status, with the same GATEWAY_REDIS_URL",
+        ),
+    ],
+)
+def test_the_command_for_the_status_can_be_typed_as_it_is(monkeypatch, typed, url, file, shown):
+    monkeypatch.setattr("sys.argv", typed)
+    monkeypatch.setattr("sys.orig_argv", ["py", "-m", "gateway"])
+    monkeypatch.setattr("shutil.which", lambda _: "/on/path/gateway")
+    assert _status_command(url, file) == shown
 
 
 def test_nobody_is_killed_who_may_still_drain(monkeypatch):
