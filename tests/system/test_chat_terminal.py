@@ -255,11 +255,11 @@ async def test_what_was_typed_is_remembered_from_one_time_to_the_next(
 async def test_a_name_is_asked_for_until_one_is_accepted(gateway: Cluster):
     await gateway.join("alice")
     terminal = Terminal().run(gateway.gateways[0].port, GATEWAY_NAME="", LOGNAME="alice")
-    await terminal.shows("Enter your name: alice")
+    await terminal.shows("Enter your name [alice]:")
     terminal.keys("Enter")
-    await terminal.shows("alice is taken", "Enter your name: alice")
-    terminal.type("2", "Enter")
-    await terminal.shows("welcome to lobby, alice2")
+    await terminal.shows("alice is taken", "Enter your name [alice]:")
+    terminal.type("bob", "Enter")
+    await terminal.shows("welcome to lobby, bob")
 
 
 async def test_nobody_at_the_address_is_one_line_and_exit_code_1(processes_end: None):

@@ -62,6 +62,8 @@ class Screen:
         self._lines: list[Line] = []
         self._printable = asyncio.Event()
         self._naming: asyncio.Future[str] | None = None
+        self._suggestion = ""
+        """The name of who types none."""
         self._pasted: list[Ask] = []
         """Lines that wait for a yes."""
         self._buffer = Buffer(history=history, completer=Words(self._talk.roster), multiline=False)
@@ -128,8 +130,8 @@ class Screen:
 
     async def _ask_name(self, suggestion: str) -> str:
         typed = self._buffer.text
-        self._buffer.text = suggestion
-        self._buffer.cursor_position = len(suggestion)
+        # In the question, not in the buffer: there, what is typed would be added to it.
+        self._suggestion, self._buffer.text = suggestion, ""
         self._naming = asyncio.get_running_loop().create_future()
         self._changed()
         try:
@@ -209,7 +211,7 @@ class Screen:
 
     def _prompt(self) -> Fragments:
         if self._naming:
-            return [("class:question", "Enter your name: ")]
+            return [("class:question", f"Enter your name [{clean_line(self._suggestion)}]: ")]
         return [("class:own", clean_line(self._talk.name)), ("", ": ")]
 
     def _pending(self) -> Fragments:
@@ -267,8 +269,9 @@ class Screen:
     def _entered(self, _event: KeyPressEvent) -> None:
         text = self._buffer.text
         if self._naming:
-            if text.strip() and not self._naming.done():
-                self._naming.set_result(text.strip())
+            name = text.strip() or self._suggestion
+            if name and not self._naming.done():
+                self._naming.set_result(name)
             return
         asked = understand(text)
         if asked is None or self._do(asked):
