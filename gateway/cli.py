@@ -7,6 +7,7 @@ so that ``--help`` is quick.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -345,12 +346,14 @@ def _trusting(ctx: click.Context, authorities: str) -> ssl.SSLContext:
 
 
 def _run(command: Coroutine[Any, Any, int]) -> int:
-    import uvloop
+    # Closed also if it was never begun, which Python would complain of after a Ctrl-C.
+    with contextlib.closing(command):
+        import uvloop
 
-    try:
-        return uvloop.run(command)
-    except SettingsError as error:
-        raise click.UsageError(str(error), click.get_current_context()) from error
+        try:
+            return uvloop.run(command)
+        except SettingsError as error:
+            raise click.UsageError(str(error), click.get_current_context()) from error
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
