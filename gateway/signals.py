@@ -7,6 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
+
+from gateway.ops.logs import get_logger
+
+log = get_logger(__name__)
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -30,10 +35,14 @@ def stop_on_signals() -> asyncio.Event:
 
 
 def on_hang_up(reload: Callable[[], None], stop: asyncio.Event, *, reloads: bool) -> None:
-    """Have SIGHUP call ``reload``.
+    """Have SIGHUP call ``reload``, or log that nothing ``reloads`` here.
 
-    It also means that a terminal was closed: that ends a gateway in which nothing ``reloads``.
+    It also means that a terminal was closed: that ends a gateway in which nothing does.
     """
-    ends = not reloads and sys.stderr is not None and sys.stderr.isatty()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, stop.set if ends else reload)
+    if reloads:
+        hung_up = reload
+    elif sys.stderr is not None and sys.stderr.isatty():
+        hung_up = stop.set
+    else:
+        hung_up = partial(log.info, "nothing to reload")
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
