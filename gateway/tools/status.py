@@ -144,7 +144,7 @@ class Report:
         if not gateways:
             warnings.append("no gateways: is this the Redis, and the database, that they use?")
         elif all(each.state != "ready" for each in gateways):
-            warnings.append("no gateway is ready: nobody new can come in")
+            warnings.append("no gateway was ready at its last beat: nobody new can come in")
         return cls(gateways, rooms, warnings)
 
     def as_json(self) -> str:

@@ -105,7 +105,7 @@ async def test_gateways_that_were_all_killed_are_silent(start_cluster):
     )
     assert len(report["gateways"]) == 2
     assert len(report["warnings"]) == 3
-    assert report["warnings"][-1].startswith("no gateway is ready")
+    assert report["warnings"][-1].startswith("no gateway was ready")
 
 
 async def test_an_empty_redis_has_no_gateways(processes_end):

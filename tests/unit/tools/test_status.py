@@ -132,8 +132,8 @@ GONE = {"silent": 5, "silent_s": 5.0}
         ([{}], []),
         ([{}, STARTING], []),
         ([{}, GONE], ["silent"]),
-        ([STARTING], ["no gateway is ready"]),
-        ([GONE], ["silent", "no gateway is ready"]),
+        ([STARTING], ["no gateway was ready"]),
+        ([GONE], ["silent", "no gateway was ready"]),
         ([], ["no gateways: is this the Redis"]),
     ],
 )
