@@ -258,8 +258,8 @@ def status(redis_url: str, redis_password_file: str, as_json: bool) -> int:
     last minute: how long a gateway's loop was held up, and how late lines of a room's log were
     when it delivered them.
 
-    The exit code is 0 if all is well, and 1 if there is a WARNING, such as that no gateway is
-    ready, or if Redis cannot be asked.
+    The exit code is 1 if no gateway is ready or Redis cannot be asked, else 0, whatever a WARNING
+    says.
     """
     from gateway.tools.status import run_status
 

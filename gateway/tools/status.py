@@ -106,6 +106,11 @@ class Standing:
             return "starting"
         return "not ready" if self.not_ready else "ready"
 
+    @property
+    def serves(self) -> bool:
+        """Whether it is ready, or soon will be: one that has just started says so a beat later."""
+        return self.state in ("ready", "starting")
+
     def warnings(self, config: Config) -> list[str]:
         found = []
         # What one that is gone said of itself is old.
@@ -143,9 +148,14 @@ class Report:
         warnings = [warning for each in gateways for warning in each.warnings(config)]
         if not gateways:
             warnings.append("no gateways: is this the Redis, and the database, that they use?")
-        elif all(each.state != "ready" for each in gateways):
+        elif not any(each.serves for each in gateways):
             warnings.append("no gateway was ready at its last beat: nobody new can come in")
         return cls(gateways, rooms, warnings)
+
+    @property
+    def serves(self) -> bool:
+        """Whether somebody new can come in."""
+        return any(each.serves for each in self.gateways)
 
     def as_json(self) -> str:
         return json.dumps(
@@ -170,7 +180,7 @@ class Report:
 
 
 async def run_status(config: Config, *, as_json: bool) -> int:
-    """Print the report; 1 if it warns of anything or Redis can't be asked.
+    """Print the report; 1 if no gateway is ready, or Redis can't be asked.
 
     Raises ``SettingsError``.
     """
@@ -188,7 +198,7 @@ async def run_status(config: Config, *, as_json: bool) -> int:
         print(_printable(told), file=sys.stderr)
         return 1
     print(report.as_json() if as_json else report.as_text())
-    return 1 if report.warnings else 0
+    return 0 if report.serves else 1
 
 
 async def read(config: Config) -> Report:

@@ -84,5 +84,4 @@ async def status_json(redis_url: str) -> dict[str, Any]:
     done = await status(redis_url, "--json")
     assert done.returncode in (0, 1), done
     report: dict[str, Any] = json.loads(done.stdout)
-    assert done.returncode == bool(report["warnings"]), done
     return report

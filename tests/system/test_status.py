@@ -65,7 +65,7 @@ async def test_a_gateway_that_fell_silent_is_warned_of_and_then_gone(start_clust
     assert len(report["warnings"]) == 1
     assert id in report["warnings"][0]
     done = await status(cluster.redis.url)
-    assert done.returncode == 1
+    assert done.returncode == 0  # somebody can come in
     (line,) = [line for line in done.stdout.splitlines() if line.startswith(id)]
     assert re.search(r"  silent \d+ s$", line)
     cluster.gateways[0].kill()
@@ -106,6 +106,7 @@ async def test_gateways_that_were_all_killed_are_silent(start_cluster):
     assert len(report["gateways"]) == 2
     assert len(report["warnings"]) == 3
     assert report["warnings"][-1].startswith("no gateway was ready")
+    assert (await status(cluster.redis.url)).returncode == 1
 
 
 async def test_an_empty_redis_has_no_gateways(processes_end):

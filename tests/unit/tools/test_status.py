@@ -127,17 +127,19 @@ GONE = {"silent": 5, "silent_s": 5.0}
 
 
 @pytest.mark.parametrize(
-    ("gateways", "warned"),
+    ("gateways", "serves", "warned"),
     [
-        ([{}], []),
-        ([{}, STARTING], []),
-        ([{}, GONE], ["silent"]),
-        ([STARTING], ["no gateway was ready"]),
-        ([GONE], ["silent", "no gateway was ready"]),
-        ([], ["no gateways: is this the Redis"]),
+        ([{}], True, []),
+        ([{}, STARTING], True, []),
+        ([{}, GONE], True, ["silent"]),
+        ([STARTING], True, []),
+        ([GONE], False, ["silent", "no gateway was ready"]),
+        ([{"draining": True}], False, ["no gateway was ready"]),
+        ([], False, ["no gateways: is this the Redis"]),
     ],
 )
-def test_what_is_wrong_with_the_whole(gateways, warned):
-    found = Report.of([standing(**said) for said in gateways], [], Config()).warnings
-    assert len(found) == len(warned)
-    assert all(text in warning for text, warning in zip(warned, found, strict=True))
+def test_what_is_wrong_with_the_whole(gateways, serves, warned):
+    report = Report.of([standing(**said) for said in gateways], [], Config())
+    assert report.serves is serves
+    assert len(report.warnings) == len(warned)
+    assert all(text in warning for text, warning in zip(warned, report.warnings, strict=True))
