@@ -10,7 +10,7 @@ from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from gateway.broker import calls
+from gateway.broker import calls, dial
 from gateway.broker.clock import RedisClock
 from gateway.broker.embedded import EmbeddedServer, EmbeddedServerError, NoServerFound
 from gateway.broker.keys import Keys, inbox
@@ -20,7 +20,7 @@ from gateway.broker.publisher import Publisher
 from gateway.broker.reader import Reader
 from gateway.broker.reaper import Reaper
 from gateway.broker.registry import Registry
-from gateway.broker.subscriber import Subscriber, database
+from gateway.broker.subscriber import Subscriber
 from gateway.chat.events import GatewayId
 from gateway.chat.reasons import CloseReason
 from gateway.config import Config, SettingsError
@@ -125,9 +125,9 @@ class Gateway:
         self.id = id
         self._config = config
         self.certificate = certificate
-        self._client = calls.connect(config)
+        self._client = dial.connect(config)
         self._caller = caller = calls.Caller(self._client)
-        self._keys = keys = Keys(config.namespace, database(config))
+        self._keys = keys = Keys(config.namespace, dial.database(config))
         self._own_channel = keys.probes(self.id)
         self._vitals = Vitals(config)
         self._hub = Hub(

@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import math
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import hiredis
 import msgspec
 import redis.asyncio as redis_asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -35,8 +29,6 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-
-from gateway.config import Config, SettingsError
 
 Unreachable = (RedisError, OSError, TimeoutError)
 """What a call raises when Redis did not answer: it may have done the work or not."""
@@ -89,71 +81,6 @@ def from_replica(reply: object) -> bool:
         return True
     # What a script raised is quoted by servers older than 7.
     return isinstance(reply, ResponseError) and "-READONLY " in str(reply)
-
-
-def keepalive_options(user_timeout_s: float) -> dict[int, int]:
-    """Socket options that end a connection whose peer is gone without a word."""
-    options = {}
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        options[socket.TCP_USER_TIMEOUT] = int(user_timeout_s * 1000)
-    return options
-
-
-class PasswordFile(CredentialProvider):
-    """User and password for Redis, the password read from a file for each connection.
-
-    So one that was changed is used from the next connection on.
-    """
-
-    def __init__(self, user: str, path: str) -> None:
-        self._user = user
-        self._path = Path(path)
-
-    def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """As ``AUTH`` takes them.  Raises ``OSError``."""
-        password = self._path.read_text("utf-8", errors="replace").rstrip("\r\n")
-        if not password:
-            raise OSError(errno.ENODATA, "the file is empty")
-        return (self._user, password) if self._user else (password,)
-
-    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """The same; a small file is read at once."""
-        return self.get_credentials()
-
-
-def connect(config: Config) -> redis_asyncio.Redis:
-    """A client for ``config.redis_url`` with every wait bounded and no retries.
-
-    Raises ``ValueError`` for a URL that redis-py does not understand,
-    ``SettingsError`` for a password file that can't be read.
-    """
-    options: dict[str, Any] = {}
-    if not config.redis_url.startswith("unix:"):
-        options = {
-            "socket_keepalive": True,
-            "socket_keepalive_options": keepalive_options(config.reply_timeout_s),
-        }
-    pool = redis_asyncio.ConnectionPool.from_url(
-        config.redis_url,
-        socket_connect_timeout=config.connect_timeout_s,
-        socket_timeout=config.reply_timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        max_connections=32,
-        protocol=2,
-        **options,
-    )
-    if config.redis_password_file:
-        said = pool.connection_kwargs
-        user = said.pop("username", None) or ""
-        said.pop("password", None)
-        said["credential_provider"] = provider = PasswordFile(user, config.redis_password_file)
-        try:
-            provider.get_credentials()
-        except OSError as error:
-            where = f"--redis-password-file: {config.redis_password_file}"
-            raise SettingsError(f"{where}: {error.strerror}") from error
-    return redis_asyncio.Redis.from_pool(pool)
 
 
 class Caller:

@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import hiredis
-from redis.asyncio import ConnectionPool, SSLConnection, UnixDomainSocketConnection
 
 from gateway.broker.backoff import Backoff
-from gateway.broker.calls import PasswordFile, keepalive_options
+from gateway.broker.dial import handshake, open_link
 from gateway.config import Config
 from gateway.ops.logs import get_logger
 
@@ -136,11 +135,6 @@ class Subscriber:
         self.rebuilt = 0
         self.holds = 0
 
-    @property
-    def connected(self) -> bool:
-        """Subscribed, as far as one connection can tell."""
-        return self._link is not None and self._first_confirmed.is_set()
-
     def subscribe(self, channels: Iterable[str]) -> None:
         """Listen to ``channels`` until ``unsubscribe``; ``on_subscribed`` tells when."""
         new = list(channels)
@@ -235,47 +229,3 @@ class Subscriber:
             self._link = None
             self._first_confirmed.clear()
             link.give_up("closed")
-
-
-def _connection_options(config: Config) -> tuple[type, dict[str, Any]]:
-    """What redis-py makes of the URL: the kind of connection, and its options."""
-    pool = ConnectionPool.from_url(config.redis_url)
-    return pool.connection_class, pool.connection_kwargs
-
-
-def database(config: Config) -> int:
-    """The number of the database in the URL."""
-    return int(_connection_options(config)[1].get("db") or 0)
-
-
-def handshake(config: Config) -> list[tuple[str, ...]]:
-    """What is said first on a connection of our own.
-
-    Raises ``OSError`` if a password file can't be read any more.
-    """
-    _, options = _connection_options(config)
-    user = options.get("username") or ""
-    if config.redis_password_file:
-        return [("AUTH", *PasswordFile(user, config.redis_password_file).get_credentials())]
-    if options.get("password"):
-        return [("AUTH", *filter(None, (user, options["password"])))]
-    return []
-
-
-async def open_link(config: Config, protocol: Callable[[], _Link]) -> _Link:
-    """Connect as the URL says.  Raises ``OSError``, ``ssl.SSLError``."""
-    loop = asyncio.get_running_loop()
-    kind, options = _connection_options(config)
-    if issubclass(kind, UnixDomainSocketConnection):
-        _, link = await loop.create_unix_connection(protocol, options["path"])
-        return link
-    context = None
-    if issubclass(kind, SSLConnection):
-        context = SSLConnection(**options).ssl_context.get()
-    host, port = options.get("host", "localhost"), options.get("port", 6379)
-    transport, link = await loop.create_connection(protocol, host, port, ssl=context)
-    sock: socket.socket = transport.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in keepalive_options(config.reply_timeout_s).items():
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
-    return link

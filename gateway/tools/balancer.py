@@ -15,8 +15,8 @@ from asyncio.subprocess import Process
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from gateway.broker.embedded import end, lines, spawn
 from gateway.net.handoff import Handoff, listen
+from gateway.processes import end, lines, spawn
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 MOST_GATEWAYS = 9

@@ -22,17 +22,11 @@ from asyncio.subprocess import Process
 from pathlib import Path
 from typing import Any
 
-from gateway.broker.embedded import (
-    EmbeddedServer,
-    EmbeddedServerError,
-    NoServerFound,
-    end,
-    lines,
-    spawn,
-)
+from gateway.broker.embedded import EmbeddedServer, EmbeddedServerError, NoServerFound
 from gateway.config import Config
 from gateway.net.handoff import Dealer, listen
 from gateway.ops.logs import redacted
+from gateway.processes import end, lines, spawn
 from gateway.redis_url import has_password
 from gateway.tools.balancer import FLAGS, Balancer, BalancerError
 
@@ -148,6 +142,8 @@ class _Cluster:
                 return await self._run_gateways(redis.url, dealer, stop)
             finally:
                 keeping.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await keeping
                 await redis.stop()
 
     async def _run_gateways(

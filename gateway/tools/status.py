@@ -15,9 +15,8 @@ from typing import Any, cast
 
 from redis.exceptions import AuthenticationError
 
-from gateway.broker import calls
+from gateway.broker import calls, dial
 from gateway.broker.keys import Keys
-from gateway.broker.subscriber import database
 from gateway.config import Config, SettingsError
 from gateway.ops.logs import redacted
 
@@ -203,8 +202,8 @@ async def run_status(config: Config, *, as_json: bool) -> int:
 
 async def read(config: Config) -> Report:
     """Raises one of ``Unreachable``."""
-    keys = Keys(config.namespace, database(config))
-    client = calls.connect(config)
+    keys = Keys(config.namespace, dial.database(config))
+    client = dial.connect(config)
     try:
         async with asyncio.timeout(config.connect_timeout_s + config.reply_timeout_s):
             async with client.pipeline(transaction=False) as pipe:

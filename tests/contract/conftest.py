@@ -10,7 +10,8 @@ import fakeredis
 import pytest
 import pytest_asyncio
 
-from gateway.broker.calls import BEAT, BURY, PUBLISH, REGISTRY, Call, Caller, Script, connect
+from gateway.broker.calls import BEAT, BURY, PUBLISH, REGISTRY, Call, Caller, Script
+from gateway.broker.dial import connect
 from gateway.broker.embedded import EmbeddedServer
 from gateway.broker.keys import Keys
 from gateway.broker.reader import Question, Reader, Snapshot

@@ -16,7 +16,8 @@ import pytest_asyncio
 from processes import eventually
 from redis.exceptions import NoScriptError, RedisError
 
-from gateway.broker.calls import BEAT, SYNC, Call, Caller, NotSent, Unreachable, connect
+from gateway.broker.calls import BEAT, SYNC, Call, Caller, NotSent, Unreachable
+from gateway.broker.dial import connect
 from gateway.config import Config
 
 OK = b"+OK\r\n"

@@ -12,8 +12,9 @@ from processes import RealRedis, eventually
 from proxy import FaultyProxy
 from redis.exceptions import ReadOnlyError
 
-from gateway.broker.calls import Caller, connect
+from gateway.broker.calls import Caller
 from gateway.broker.clock import RedisClock
+from gateway.broker.dial import connect
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Holder, Operation, Outcome
 from gateway.broker.presence import Presence

@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 from processes import RealRedis, free_port
 
-from gateway.broker.calls import Caller, connect
+from gateway.broker.calls import Caller
+from gateway.broker.dial import connect
 from gateway.broker.keys import Keys
 from gateway.broker.preflight import wait_for_redis
 from gateway.config import Config, SettingsError

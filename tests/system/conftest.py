@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from cluster import Cluster, logs
-from processes import Process
+from processes import Process, eventually
 
 Starter = Callable[..., Awaitable[Cluster]]
 
@@ -64,3 +66,20 @@ async def cluster(start_cluster: Starter) -> Cluster:
 async def gateway(start_cluster: Starter) -> Cluster:
     """One gateway."""
     return await start_cluster(1)
+
+
+class Parent(Process):
+    """Another process, which has a child."""
+
+    async def run(self, code: str) -> int:
+        """Run ``code``, which prints the id of what it spawned."""
+        self.spawn(sys.executable, "-c", textwrap.dedent(code))
+        await eventually(lambda: self.output.endswith("\n"), 15, "it prints an id")
+        return int(self.output)
+
+
+@pytest.fixture
+def parent() -> Iterator[Parent]:
+    parent = Parent("parent")
+    yield parent
+    parent.close()

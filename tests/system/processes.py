@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -45,6 +46,10 @@ async def eventually(
             raise AssertionError(f"not within {within_s} s: {what} {evidence()}")
         await asyncio.sleep(POLL_S)
     return value
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 async def fault_lasts(seconds: float) -> None:

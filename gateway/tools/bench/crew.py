@@ -11,7 +11,7 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
-from gateway.broker.embedded import end, lines, spawn
+from gateway.processes import end, lines, spawn
 from gateway.tools.bench.checks import Faults
 from gateway.tools.bench.cores import Half, on
 from gateway.tools.bench.histogram import Histogram

@@ -18,7 +18,8 @@ import psutil
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway.broker.embedded import EmbeddedServer, end, lines, spawn
+from gateway.broker.embedded import EmbeddedServer
+from gateway.processes import end, lines, spawn
 from gateway.tools.bench.cores import Half, on
 from gateway.tools.bench.wire import Kind
 
