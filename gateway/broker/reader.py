@@ -34,7 +34,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class Membership:
     """A membership as Redis holds it."""
 
     holder: Holder
@@ -54,7 +54,7 @@ class Snapshot:
     people: int
     at_known: bytes
     events: Sequence[Envelope]
-    members: Mapping[SessionId, Member] | None
+    members: Mapping[SessionId, Membership] | None
     history: Sequence[Envelope]
     at_last: bytes = b""
 
@@ -95,7 +95,7 @@ def _snapshot(reply: list, question: Question) -> Snapshot | RedisError:  # type
     if question.members or (question.create and question.epoch != epoch.decode()):
         try:
             members = {
-                SessionId(session.decode()): parse_member(SessionId(session.decode()), record)
+                SessionId(session.decode()): parse_membership(SessionId(session.decode()), record)
                 for session, record in zip(flat[::2], flat[1::2], strict=True)
             }
         except ValueError:
@@ -120,7 +120,7 @@ def _decodable(lines: Iterable[bytes], room: str) -> Iterable[Envelope]:
             log.warning("not an envelope", room=room, line=line[:80].decode(errors="replace"))
 
 
-def parse_member(session: SessionId, record: bytes) -> Member:
+def parse_membership(session: SessionId, record: bytes) -> Membership:
     """A membership's record: ``GATEWAY GENERATION NAME``."""
     gateway, generation, name = record.decode().split(" ")
-    return Member(Holder(GatewayId(gateway), session, int(generation)), name)
+    return Membership(Holder(GatewayId(gateway), session, int(generation)), name)

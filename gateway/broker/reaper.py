@@ -20,7 +20,7 @@ from gateway.broker.calls import Unreachable
 from gateway.broker.keys import Keys, inbox
 from gateway.broker.outbox import Operation, Outcome
 from gateway.broker.publisher import Publisher
-from gateway.broker.reader import Member, parse_member
+from gateway.broker.reader import Membership, parse_membership
 from gateway.broker.registry import Ghost, Registry, parse_record
 from gateway.chat.events import GatewayId, Left, SessionId
 from gateway.ops.logs import get_logger
@@ -122,7 +122,7 @@ class Reaper:
 
     async def _lost(
         self, room: str, gateway: GatewayId, held: Sequence[Ghost]
-    ) -> list[tuple[str, Member]]:
+    ) -> list[tuple[str, Membership]]:
         """The memberships that the gateway holds in one room.
 
         Also those of sessions that had come to it, whose join never did: they are the
@@ -131,7 +131,9 @@ class Reaper:
         _, _, _, members = self._keys.room(room)
         try:
             table = cast("dict[bytes, bytes]", await self._client.hgetall(members))
-            found = [parse_member(SessionId(key.decode()), value) for key, value in table.items()]
+            found = [
+                parse_membership(SessionId(key.decode()), value) for key, value in table.items()
+            ]
         except (ResponseError, ValueError) as error:
             if isinstance(error, ResponseError) and not str(error).startswith("WRONGTYPE"):
                 raise
@@ -148,7 +150,7 @@ class Reaper:
                 lost.append((room, replace(member, holder=newest)))
         return lost
 
-    def _end_membership(self, lost: tuple[str, Member], done: Callable[[], None]) -> None:
+    def _end_membership(self, lost: tuple[str, Membership], done: Callable[[], None]) -> None:
         room, member = lost
         event = Left(member.holder.session, member.name)
         operation = Operation(room, member.holder, event, lambda _outcome, _offset: done())

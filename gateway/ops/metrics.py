@@ -71,7 +71,7 @@ TABLE = (
     Row("gateway_tls_certificate_expiry_timestamp_seconds", G, "When the certificate in use ends"),
     Row("gateway_tls_reloads_total", C, "Reloads of the certificate: ok, failed", "result"),
     # Chat.
-    Row("gateway_sessions", G, "Sessions that are members of a room"),
+    Row("gateway_sessions", G, "Sessions that have a name"),
     Row("gateway_rooms", G, "Rooms with a session here"),
     Row("gateway_rooms_behind", G, "Rooms whose log is to be read before delivery goes on"),
     Row("gateway_events_in_total", C, "Events that local clients caused"),
@@ -91,11 +91,15 @@ TABLE = (
     Row("gateway_redis_subscriptions_lost_total", C, "Subscriptions that had to be rebuilt"),
     Row("gateway_redis_subscription_holds_total", C, "Times that too much waited for members"),
     Row("gateway_publish_seconds", H, "From an event's entry into the outbox to Redis's answer"),
-    Row("gateway_publish_retries_total", C, "Pipelines that had to be sent again"),
+    Row(
+        "gateway_publish_retries_total",
+        C,
+        "Pipelines, and rooms' parts of them, that had to be sent again",
+    ),
     Row(
         "gateway_publish_outcomes_total",
         C,
-        "What became of events: confirmed, refused, not_delivered, not_confirmed",
+        "What became of events: confirmed, repeated, refused, not_delivered, not_confirmed",
         "outcome",
     ),
     Row("gateway_outbox_bytes", G, "Bytes that Redis has not confirmed"),

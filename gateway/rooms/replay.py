@@ -20,7 +20,7 @@ from gateway.rooms.relay import Relay
 _AGAIN_S = 0.1
 
 
-class Reader(Member, Protocol):
+class Follower(Member, Protocol):
     """A member that can fall behind."""
 
     @property
@@ -42,7 +42,7 @@ class Replay:
         inquiries: Inquiries,
         room: str,
         relay: Relay,
-        member: Reader,
+        member: Follower,
         *,
         epoch: str,
         after: int,

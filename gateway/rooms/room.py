@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gateway.broker.outbox import Operation, Outcome, whatever
 from gateway.broker.publisher import Publisher
-from gateway.broker.reader import Member, Question, Snapshot
+from gateway.broker.reader import Membership, Question, Snapshot
 from gateway.chat.events import (
     Action,
     Envelope,
@@ -269,7 +269,7 @@ class Room:
             self._around.look_at(self)
         self._close_if_empty()
 
-    def _check_members(self, members: Mapping[SessionId, Member]) -> None:
+    def _check_members(self, members: Mapping[SessionId, Membership]) -> None:
         """Mend what fell into a hole for ever, or came back with an older log."""
         if self._keeping or self._joined_since:
             return  # the snapshot may be older than somebody's membership

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Holder, Outcome
-from gateway.broker.reader import Member, Snapshot
+from gateway.broker.reader import Membership, Snapshot
 from gateway.chat.events import (
     Joined,
     Left,
@@ -48,7 +48,7 @@ class Log:
             added.append(self.lines[-1])
             if isinstance(event, Joined):
                 holder = Holder(gateway, event.session, 1)
-                self.members[event.session] = Member(holder, event.name)
+                self.members[event.session] = Membership(holder, event.name)
             elif isinstance(event, Left):
                 self.members.pop(event.session, None)
         return b"\n".join(added)
@@ -315,7 +315,7 @@ async def test_a_reading_of_before_somebody_was_kept_ends_nobody(stage):
     await stage.log.come()
     assert stage.rooms.people("lobby") == ["alice"]
     stage.log.members = {
-        s: Member(alice.holder, name) for s, name in (("s1", "alice"), ("s2", "bob"))
+        s: Membership(alice.holder, name) for s, name in (("s1", "alice"), ("s2", "bob"))
     }
     await stage.look()
     assert stage.rooms.people("lobby") == ["alice", "bob"]
@@ -422,7 +422,7 @@ async def test_a_member_whose_left_nobody_can_read_any_more_is_told(stage):
 async def test_a_member_whose_session_is_held_elsewhere_is_replaced(stage):
     """DESIGN 3: holders are fenced."""
     alice = await stage.enter()
-    stage.log.members["s1"] = Member(Holder("G2", "s1", 2), "alice")
+    stage.log.members["s1"] = Membership(Holder("G2", "s1", 2), "alice")
     stage.log.lines += [b""]
     stage.rooms.subscribed(LOBBY)
     await stage.look()
@@ -439,7 +439,10 @@ async def test_those_here_are_there_while_a_new_log_does_not_know_them_yet(stage
     await stage.look()
     assert stage.rooms.people("lobby") == ["alice"]
     ((_, _, (keep,)),) = stage.served
-    stage.log.members = {"s1": Member(keep.holder, "alice"), "s2": Member(keep.holder, "bob")}
+    stage.log.members = {
+        "s1": Membership(keep.holder, "alice"),
+        "s2": Membership(keep.holder, "bob"),
+    }
     keep.told(Outcome.CONFIRMED, 0)
     await stage.look()
     assert stage.rooms.people("lobby") == ["alice", "bob"]
@@ -459,7 +462,7 @@ async def test_a_member_of_this_gateway_that_is_not_here_is_ended(stage):
     """Promise 6; it came back with an older log, which had not heard of its end."""
     await stage.enter()
     holder = Holder("G1", "s7", 3)
-    stage.log.members["s7"] = Member(holder, "ghost")
+    stage.log.members["s7"] = Membership(holder, "ghost")
     stage.rooms.subscribed(LOBBY)
     await stage.look()
     await stage.look()
