@@ -210,6 +210,9 @@ class Session:
         self._desk.post(command.to, command.text, command.ref)
 
     def _join(self, command: commands.Join) -> None:
+        if not command.room.strip():
+            self._refuse(commands.usage("join"), "room_refused")
+            return
         try:
             room = check_room(command.room)
         except RoomRefused as error:
@@ -228,6 +231,9 @@ class Session:
         self._desk.move(room)
 
     def _nick(self, command: commands.Nick) -> None:
+        if not command.name.strip():
+            self._refuse(commands.usage("nick"), "name_refused")
+            return
         try:
             name = check_name(command.name)
         except NameRefused as error:
@@ -254,9 +260,11 @@ class Session:
 
     def _history(self, command: commands.History) -> None:
         digits = command.count.lstrip("0")
+        # Not 0 lines either: an answer without lines means that nothing was said.
         if command.count and not (digits.isascii() and digits.isdigit()):
             self._refuse(commands.usage("history"), "bad_request")
             return
+        # As many as are kept is the most that comes, however long the number.
         self.state = State.ASKING
         self._desk.show_history(int(digits[:6]) if digits else None)
 

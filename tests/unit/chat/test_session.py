@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.chat import commands as do
+from gateway.chat.commands import TABLE
 from gateway.chat.events import Action, Message, NamePrompt, Notice, Pong, Renamed
 from gateway.chat.reasons import CloseReason
 from gateway.chat.session import Session
@@ -167,6 +168,14 @@ def test_a_line_past_its_deadline_is_told_to_its_sender(alice, desk, certain, wo
     assert notice.ref == 7
 
 
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.word)
+def test_a_command_alone_that_needs_more_is_told_its_usage(alice, desk, row):
+    """Issue 2: bad input gets a clear error; the table says what is typed."""
+    alice.handle(do.parse(f"/{row.word} "))
+    usage = f"usage: /{row.word} {row.usage}"
+    assert (usage in desk.notices) == (row.usage[:1].isalpha())
+
+
 # Another name
 
 
@@ -244,6 +253,8 @@ def test_a_room_that_cannot_be_entered_is_refused(alice, desk, room):
         (do.Rooms(), ("list_rooms",)),
         (do.History(), ("show_history", None)),
         (do.History("25"), ("show_history", 25)),
+        (do.History("007"), ("show_history", 7)),
+        (do.History("9" * 4000), ("show_history", 999_999)),
     ],
 )
 def test_a_question_is_answered_before_the_next_command(alice, desk, command, wish):
@@ -255,7 +266,9 @@ def test_a_question_is_answered_before_the_next_command(alice, desk, command, wi
     assert alice.listening
 
 
-@pytest.mark.parametrize("command", [do.Who("two words"), do.History("x"), do.History("-1")])
+@pytest.mark.parametrize(
+    "command", [do.Who("two words"), *map(do.History, ("x", "-1", "0", "00", "٧", "1.5"))]
+)
 def test_a_question_that_cannot_be_answered_is_refused(alice, desk, command):
     """Issue 2: bad input gets a clear error."""
     alice.handle(command)
