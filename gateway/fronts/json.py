@@ -85,7 +85,7 @@ class _Rooms(_Request, frozen=True, tag="rooms"):
 
 
 class _History(_Request, frozen=True, tag="history"):
-    count: int = 0
+    count: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Ping(_Request, frozen=True, tag="ping"):
@@ -131,13 +131,21 @@ def _ref_of(line: bytearray) -> int:
         return 0
 
 
+def _count(count: int | msgspec.UnsetType) -> str:
+    if count is msgspec.UNSET:
+        return ""
+    if count < 1:
+        raise _BadRequest("count is not a number from 1 on")
+    return str(count)
+
+
 _COMMANDS: dict[type, Callable[[Any], Command]] = {
     _Join: lambda r: commands.Join(r.room),
     _Leave: lambda _: commands.Leave(),
     _Nick: lambda r: commands.Nick(r.name),
     _Who: lambda r: commands.Who(r.room),
     _Rooms: lambda _: commands.Rooms(),
-    _History: lambda r: commands.History(str(r.count) if r.count else ""),
+    _History: lambda r: commands.History(_count(r.count)),
     _Ping: lambda _: commands.Ping(),
     _Quit: lambda _: commands.Quit(),
 }

@@ -71,6 +71,23 @@ def test_every_request_is_understood(line, command):
     assert ask(**line) == command
 
 
+@pytest.mark.parametrize("count", [0, -1, -(10**30)])
+def test_a_history_of_no_lines_is_refused_by_the_schema_and_the_server_alike(count):
+    line = {"type": "history", "count": count}
+    assert not in_schema("client", line)
+    problem = ask(**line)
+    assert isinstance(problem, do.Problem)
+    assert problem.code == "bad_request"
+    assert "count" in problem.text
+
+
+@pytest.mark.parametrize("count", [1, 200, 10**6, 10**19])
+def test_a_history_of_more_lines_than_are_kept_can_be_asked_for(count):
+    line = {"type": "history", "count": count}
+    assert in_schema("client", line)
+    assert ask(**line) == do.History(str(count))
+
+
 def test_each_type_of_the_schema_is_understood():
     types = {
         each["properties"]["type"]["const"]
