@@ -2,8 +2,7 @@
 
 Only takes out and never answers: a client whose offers stay unanswered goes
 on as a plain terminal.  Knows no lines and holds no more than the two bytes
-that a command starts with, so a command may be split anywhere and a
-subnegotiation may be of any length.
+that a command starts with, so a command may be split anywhere.
 """
 
 from __future__ import annotations
@@ -12,6 +11,13 @@ from enum import Enum, auto
 
 _SE, _SB, _WILL, _DONT, _IAC = 240, 250, 251, 254, 255
 _LINE_ENDS = b"\r\n"
+
+MAX_SUB_BYTES = 512
+"""The longest subnegotiation, as in BSD's telnetd (its ``SUBBUFSIZE``).
+
+What follows is text again, as in libtelnet: a client that never ends one, be it by
+chance, would be mute for good.  It can't end with a line: a byte of it may be a
+window's 10 rows (RFC 1073)."""
 
 
 class _At(Enum):
@@ -31,11 +37,12 @@ class _At(Enum):
 class TelnetFilter:
     """Reads for one connection; a text without telnet bytes passes through as it is."""
 
-    __slots__ = ("_after_cr", "_at", "_verb")
+    __slots__ = ("_after_cr", "_at", "_sub_bytes", "_verb")
 
     def __init__(self) -> None:
         self._at = _At.TEXT
         self._verb = 0  # what of a command stands before its option
+        self._sub_bytes = 0  # of the subnegotiation up to here
         self._after_cr = False
 
     @staticmethod
@@ -48,7 +55,8 @@ class TelnetFilter:
 
         UTF-8 has no byte 255, so nothing of a text is ever taken for a command.  What starts
         like a command and is none stays: with its byte 255 the line is no UTF-8, and told to
-        be none.  Outside of subnegotiations no end of a line is ever taken out.
+        be none.  Of a subnegotiation that is too long that byte stays, to the same end.
+        Outside of subnegotiations no end of a line is ever taken out.
         """
         if self._at is not _At.TEXT or _IAC in data:
             data = self._without_commands(data)
@@ -71,6 +79,13 @@ class TelnetFilter:
                 until = len(data) if iac < 0 else iac
                 if self._at is _At.TEXT:
                     text += data[here:until]
+                else:
+                    self._sub_bytes += until - here
+                    if self._sub_bytes > MAX_SUB_BYTES:
+                        here = max(here, until - (self._sub_bytes - MAX_SUB_BYTES))
+                        text.append(_IAC)
+                        self._at = _At.TEXT
+                        continue
                 if iac >= 0:
                     self._at = _At.COMMAND if self._at is _At.TEXT else _At.SUB_COMMAND
                 here = until + 1
@@ -84,6 +99,7 @@ class TelnetFilter:
         inside, self._at = self._at is _At.SUB_COMMAND, _At.TEXT
         if byte == _IAC:
             self._at = _At.SUB if inside else _At.TEXT
+            self._sub_bytes += 1
             return b"" if inside else b"\xff"
         if byte < _SE:
             return bytes((_IAC, byte))
@@ -100,6 +116,7 @@ class TelnetFilter:
             self._at = _At.TEXT
             return bytes((_IAC, self._verb, byte))
         if self._verb == _SB:
+            self._sub_bytes = 0
             self._at = _At.SUB_COMMAND if byte == _IAC else _At.SUB
         else:
             self._at = _At.TEXT

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fronts.telnet import TelnetFilter
+from gateway.chat.commands import Problem, Say
+from gateway.fronts.line import LineFront
+from gateway.fronts.telnet import MAX_SUB_BYTES, TelnetFilter
 
 IAC, SE, NOP, SB, WILL, WONT, DO, DONT = (
     bytes([code]) for code in (255, 240, 241, 250, 251, 252, 253, 254)
@@ -119,14 +121,42 @@ def test_text_without_telnet_bytes_passes_through_uncopied():
     assert telnet.feed(text) is text
 
 
-def test_a_subnegotiation_of_any_length_holds_nothing():
+@pytest.mark.parametrize("filling", [b"x", b"x\r\n", IAC + IAC, IAC + IAC + b"\n"])
+def test_a_subnegotiation_without_end_mutes_nobody_wherever_it_is_split(filling):
+    """Promise 7, bounded: the byte 255 in its place makes that line told, and the next is heard."""
+    stream = IAC + SB + TERMINAL_TYPE + filling * MAX_SUB_BYTES + b"\nnext\n"
+    text = filtered(stream)
+    marked, *lines = text.split(b"\n")
+    assert marked.count(b"\xff") >= 1
+    assert lines[-2:] == [b"next", b""]
+    assert filtered(*(bytes([byte]) for byte in stream)) == text
+    for cut in range(0, len(stream), 7):
+        assert filtered(stream[:cut], stream[cut:]) == text
+
+
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [(MAX_SUB_BYTES, b"hi\n"), (MAX_SUB_BYTES + 1, b"\xffxhi\n"), (0, b"hi\n")],
+)
+def test_a_subnegotiation_may_be_as_long_as_one_of_bsds_telnetd(length, text):
+    """Its end is taken out also when it comes too late."""
+    stream = IAC + SB + TERMINAL_TYPE + b"x" * length + IAC + SE + b"hi\n"
+    assert filtered(stream) == text
+    assert filtered(stream + stream) == text * 2  # each is counted by itself
+
+
+def test_a_line_that_a_subnegotiation_swallowed_is_told_to_its_sender():
+    """The line front: bytes that are not UTF-8 are told; a client is never mute for good."""
+    front = LineFront(max_line_bytes=4096, detect_unended=False)
+    front.naming = False
+    front.feed(IAC + SB + b"\n".join([b"x" * 99] * 6) + b"\nagain\n")
+    assert front.next() == Problem("that line was not UTF-8, not sent")
+    assert front.next() == Say("again")
+
+
+def test_the_filter_holds_no_text():
     """Promise 7, bounded."""
-    telnet = TelnetFilter()
-    telnet.feed(IAC + SB)
-    for _ in range(100):
-        assert telnet.feed(b"x" * 10_000) == b""
-    assert telnet.feed(IAC + SE + b"hi") == b"hi"
-    assert not hasattr(telnet, "__dict__")
+    assert not hasattr(TelnetFilter(), "__dict__")
 
 
 @given(well_formed, st.data())
