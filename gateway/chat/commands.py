@@ -1,5 +1,7 @@
 """What a client can ask for, in one table; ``/help`` is made from it.
 
+A ``ref`` is how a program counts its requests: what is refused is told with it.
+
 To add a command: a class, a row in ``TABLE``, and a method in
 ``chat.session`` for what it does.
 """
@@ -11,9 +13,11 @@ from collections.abc import Callable
 
 import msgspec
 
+from gateway.chat.events import Ref
+
 
 class Say(msgspec.Struct, frozen=True):
-    """Say ``text`` to the room; ``ref`` is how a program counts its lines, 0 for none."""
+    """Say ``text`` to the room.  Its ``ref`` goes with it, so it is a number."""
 
     text: str
     ref: int = 0
@@ -38,30 +42,38 @@ class Join(msgspec.Struct, frozen=True):
     """Leave the room for another one."""
 
     room: str
+    ref: Ref = 0
 
 
 class Leave(msgspec.Struct, frozen=True):
     """Go back to the lobby."""
 
+    ref: Ref = 0
+
 
 class Nick(msgspec.Struct, frozen=True):
     name: str
+    ref: Ref = 0
 
 
 class Who(msgspec.Struct, frozen=True):
     """Ask who is in a room; '' is the one that one is in."""
 
     room: str = ""
+    ref: Ref = 0
 
 
 class Rooms(msgspec.Struct, frozen=True):
     """Ask which rooms there are."""
+
+    ref: Ref = 0
 
 
 class History(msgspec.Struct, frozen=True):
     """Ask for the last ``count`` lines, as typed; '' for as many as on joining."""
 
     count: str = ""
+    ref: Ref = 0
 
 
 class Help(msgspec.Struct, frozen=True):
@@ -113,7 +125,7 @@ class Problem(msgspec.Struct, frozen=True):
 
     text: str
     code: str = "bad_request"
-    ref: int = 0
+    ref: Ref = 0
 
 
 Command = (

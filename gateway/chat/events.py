@@ -16,6 +16,12 @@ SessionId = NewType("SessionId", str)
 GatewayId = NewType("GatewayId", str)
 
 
+Ref = int | str
+"""How a program counts what it asks for; 0 or '' if it does not.
+
+A number, but for a request that is not done: that is answered under whatever was given."""
+
+
 class Event(msgspec.Struct, frozen=True, tag_field="type", tag=str.lower):
     """Something that a session did in a room.  ``name`` is its name at that moment."""
 
@@ -108,12 +114,12 @@ class Notice(msgspec.Struct, frozen=True):
     """One line from the server to one person: ``* TEXT``.
 
     ``code`` is there for programs if something was refused, and stays the
-    same when the text changes; ``ref`` is then the line that it is about.
+    same when the text changes; ``ref`` is then that of the request.
     """
 
     text: str
     code: str = ""
-    ref: int = 0
+    ref: Ref = 0
 
 
 class Said(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from gateway.chat.events import (
     NamePrompt,
     Notice,
     Pong,
+    Ref,
     Renamed,
     RoomEvent,
     SessionId,
@@ -92,7 +93,7 @@ class State(enum.Enum):
 class Session:
     """One person's stay.  ``listening`` says whether the next command can be handled."""
 
-    __slots__ = ("_desk", "_lobby", "id", "name", "room", "state", "wish")
+    __slots__ = ("_desk", "_lobby", "_ref", "id", "name", "room", "state", "wish")
 
     def __init__(self, id: SessionId, lobby: str, desk: Desk) -> None:
         self.id = id
@@ -103,6 +104,7 @@ class Session:
         """The new name, while the room is being told of it."""
         self._lobby = lobby
         self._desk = desk
+        self._ref: Ref = 0  # of what it waits for
 
     @property
     def listening(self) -> bool:
@@ -134,7 +136,7 @@ class Session:
 
     def taken(self, name: str) -> None:
         """The name that was claimed is somebody else's."""
-        self._refuse(f"{name} is taken, choose another name", "name_taken")
+        self._refuse(f"{name} is taken, choose another name", "name_taken", self._ref)
         if self.state is State.RENAMING:
             self.state = State.MEMBER
         else:
@@ -148,6 +150,12 @@ class Session:
         """The room knows the new name."""
         self.name, self.wish = name, ""
         self.state = State.MEMBER
+
+    def answer(self, item: Told) -> Told:
+        """``item`` as the answer to what was asked: what was refused has the ref of that."""
+        if isinstance(item, Notice) and item.code and not item.ref:
+            return Notice(item.text, item.code, self._ref)
+        return item
 
     def answered(self) -> None:
         """What was asked for has been told."""
@@ -206,66 +214,66 @@ class Session:
         if not command.to or not command.text:
             self._refuse(commands.usage("msg"), "bad_request", command.ref)
             return
-        self.state = State.ASKING
+        self._wait(State.ASKING, command.ref)
         self._desk.post(command.to, command.text, command.ref)
 
     def _join(self, command: commands.Join) -> None:
         if not command.room.strip():
-            self._refuse(commands.usage("join"), "room_refused")
+            self._refuse(commands.usage("join"), "room_refused", command.ref)
             return
         try:
             room = check_room(command.room)
         except RoomRefused as error:
-            self._refuse(str(error), "room_refused")
+            self._refuse(str(error), "room_refused", command.ref)
             return
-        self._go(room)
+        self._go(room, command.ref)
 
-    def _leave(self, _command: commands.Leave) -> None:
-        self._go(self._lobby)
+    def _leave(self, command: commands.Leave) -> None:
+        self._go(self._lobby, command.ref)
 
-    def _go(self, room: str) -> None:
+    def _go(self, room: str, ref: Ref) -> None:
         if room == self.room:
-            self._refuse(f"you are in {room} already", "room_refused")
+            self._refuse(f"you are in {room} already", "room_refused", ref)
             return
-        self.state = State.MOVING
+        self._wait(State.MOVING, ref)
         self._desk.move(room)
 
     def _nick(self, command: commands.Nick) -> None:
         if not command.name.strip():
-            self._refuse(commands.usage("nick"), "name_refused")
+            self._refuse(commands.usage("nick"), "name_refused", command.ref)
             return
         try:
             name = check_name(command.name)
         except NameRefused as error:
-            self._refuse(str(error), "name_refused")
+            self._refuse(str(error), "name_refused", command.ref)
             return
         if name == self.name:
-            self._refuse(f"you are {name} already", "name_refused")
+            self._refuse(f"you are {name} already", "name_refused", command.ref)
             return
-        self.state = State.RENAMING
+        self._wait(State.RENAMING, command.ref)
         self._desk.claim(name)
 
     def _who(self, command: commands.Who) -> None:
         try:
             room = check_room(command.room) if command.room else self.room
         except RoomRefused as error:
-            self._refuse(str(error), "room_refused")
+            self._refuse(str(error), "room_refused", command.ref)
             return
-        self.state = State.ASKING
+        self._wait(State.ASKING, command.ref)
         self._desk.list_people(room)
 
-    def _rooms(self, _command: commands.Rooms) -> None:
-        self.state = State.ASKING
+    def _rooms(self, command: commands.Rooms) -> None:
+        self._wait(State.ASKING, command.ref)
         self._desk.list_rooms()
 
     def _history(self, command: commands.History) -> None:
         digits = command.count.lstrip("0")
         # Not 0 lines either: an answer without lines means that nothing was said.
         if command.count and not (digits.isascii() and digits.isdigit()):
-            self._refuse(commands.usage("history"), "bad_request")
+            self._refuse(commands.usage("history"), "bad_request", command.ref)
             return
         # As many as are kept is the most that comes, however long the number.
-        self.state = State.ASKING
+        self._wait(State.ASKING, command.ref)
         self._desk.show_history(int(digits[:6]) if digits else None)
 
     def _help(self, command: commands.Help) -> None:
@@ -286,8 +294,11 @@ class Session:
         if self.state is State.NAMING:
             self._desk.tell(NamePrompt())
 
-    def _refuse(self, text: str, code: str, ref: int = 0) -> None:
+    def _refuse(self, text: str, code: str, ref: Ref = 0) -> None:
         self._desk.tell(Notice(text, code, ref))
+
+    def _wait(self, state: State, ref: Ref) -> None:
+        self.state, self._ref = state, ref
 
     def _ask_again(self) -> None:
         self.state = State.NAMING

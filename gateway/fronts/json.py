@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.chat import commands
 from gateway.chat.commands import Command, Problem
+from gateway.chat.events import Ref
 from gateway.chat.text import clean_line
 from gateway.fronts.framing import LineBuffer, LineTooLong
 from gateway.fronts.json_encoding import JSON, JsonEncoding
@@ -26,6 +27,8 @@ _MAX_SECRET_CHARACTERS = 256
 _MAX_REF = 2**63 - 1
 """Room for a clock's nanoseconds."""
 _REF = re.compile(r"[1-9][0-9]{0,18}")
+MAX_ECHO_CHARACTERS = 64
+"""What of a ref is told with an error: any that is good, and of others so much."""
 
 
 def line_limit(max_line_bytes: int) -> int:
@@ -33,14 +36,15 @@ def line_limit(max_line_bytes: int) -> int:
     return 4 * max_line_bytes + 1024
 
 
-Ref = str | int | msgspec.UnsetType
-
-
-class _Request(msgspec.Struct, frozen=True):
+class _Request(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a client; members that are not known are ignored."""
 
+    ref: Any = msgspec.UNSET
 
-class _HelloLine(_Request, frozen=True):
+
+class _HelloLine(msgspec.Struct, frozen=True):
+    """The first line.  What is wrong with it ends the connection, so it needs no ref."""
+
     name: str
     room: str = ""
     session: str = ""
@@ -50,18 +54,15 @@ class _HelloLine(_Request, frozen=True):
 
 class _Say(_Request, frozen=True, tag="say"):
     text: str
-    ref: Ref = msgspec.UNSET
 
 
 class _Me(_Request, frozen=True, tag="me"):
     text: str
-    ref: Ref = msgspec.UNSET
 
 
 class _Msg(_Request, frozen=True, tag="msg"):
     to: str
     text: str
-    ref: Ref = msgspec.UNSET
 
 
 class _Join(_Request, frozen=True, tag="join"):
@@ -106,8 +107,8 @@ class _BadRequest(ValueError):
     """A line that is JSON but can't be done; its text tells the client why."""
 
 
-def _ref(ref: Any) -> int:
-    """A client's own number of a line, as a string or a number; 0 if it gave none.
+def _number(ref: Any) -> int:
+    """A client's own number of what it says, as a string or a number; 0 if it gave none.
 
     Only the one spelling that an answer has: who looks for ``"07"`` would not find ``"7"``.
     """
@@ -119,16 +120,22 @@ def _ref(ref: Any) -> int:
     return int(text)
 
 
-def _ref_of(line: bytearray) -> int:
-    """The ref of a line that can't be taken as a whole; 0 if there is none to be read.
+def _echo(line: bytearray) -> str:
+    """The ref of any line, good or bad, as it is told with an error; '' if none can be read.
 
-    Python's own parser takes more than JSON is: halves of surrogate pairs, for one.
+    Python's own parser takes more than JSON is, halves of surrogate pairs for one, and
+    leaves numbers as they were written.
     """
     try:
-        members = json.loads(line.decode(errors="replace"))
-        return _ref(members.get("ref")) if isinstance(members, dict) else 0
+        members = json.loads(
+            line.decode(errors="replace"), parse_int=str, parse_float=str, parse_constant=str
+        )
     except (ValueError, RecursionError):
-        return 0
+        return ""
+    ref = members.get("ref") if isinstance(members, dict) else None
+    if not isinstance(ref, str):
+        return ""
+    return ref[:MAX_ECHO_CHARACTERS].encode(errors="replace").decode()
 
 
 def _count(count: int | msgspec.UnsetType) -> str:
@@ -139,15 +146,15 @@ def _count(count: int | msgspec.UnsetType) -> str:
     return str(count)
 
 
-_COMMANDS: dict[type, Callable[[Any], Command]] = {
-    _Join: lambda r: commands.Join(r.room),
-    _Leave: lambda _: commands.Leave(),
-    _Nick: lambda r: commands.Nick(r.name),
-    _Who: lambda r: commands.Who(r.room),
-    _Rooms: lambda _: commands.Rooms(),
-    _History: lambda r: commands.History(_count(r.count)),
-    _Ping: lambda _: commands.Ping(),
-    _Quit: lambda _: commands.Quit(),
+_COMMANDS: dict[type, Callable[[Any, Ref], Command]] = {
+    _Join: lambda r, ref: commands.Join(r.room, ref),
+    _Leave: lambda _, ref: commands.Leave(ref),
+    _Nick: lambda r, ref: commands.Nick(r.name, ref),
+    _Who: lambda r, ref: commands.Who(r.room, ref),
+    _Rooms: lambda _, ref: commands.Rooms(ref),
+    _History: lambda r, ref: commands.History(_count(r.count), ref),
+    _Ping: lambda _, __: commands.Ping(),
+    _Quit: lambda _, __: commands.Quit(),
 }
 
 
@@ -197,27 +204,29 @@ class JsonFront:
         try:
             if self.naming:
                 return self._greeting(_hello.decode(line))
-            return self._asked(_request.decode(line))
+            return self._asked(_request.decode(line), line)
         except _BadRequest as error:
-            return Problem(str(error))
+            return Problem(str(error), "bad_request", _echo(line))
         except msgspec.ValidationError as error:
             code = "unknown_type" if "Invalid value" in str(error) else "bad_request"
-            return Problem(str(error), code, _ref_of(line))
+            return Problem(str(error), code, _echo(line))
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            return Problem(f"not a line of JSON: {error}", "bad_json", _ref_of(line))
+            return Problem(f"not a line of JSON: {error}", "bad_json", _echo(line))
 
-    def _asked(self, request: _Request) -> Command:
+    def _asked(self, request: _Request, line: bytearray) -> Command:
         if not isinstance(request, _Say | _Me | _Msg):
-            return _COMMANDS[type(request)](request)
-        ref = _ref(request.ref)
+            # Nothing is done by these refs, so they need not be numbers.
+            ref: Ref = 0 if request.ref is msgspec.UNSET else _echo(line)
+            return _COMMANDS[type(request)](request, ref)
+        number = _number(request.ref)
         text = clean_line(request.text)
         if not text:
-            return Problem("text is empty", "bad_request", ref)
+            return Problem("text is empty", "bad_request", number)
         if len(text.encode()) > self._max_line_bytes:
-            return Problem(f"text is over {self._max_line_bytes} bytes", "too_long", ref)
+            return Problem(f"text is over {self._max_line_bytes} bytes", "too_long", number)
         if isinstance(request, _Msg):
-            return commands.Msg(request.to, text, ref)
-        return (commands.Say if isinstance(request, _Say) else commands.Me)(text, ref)
+            return commands.Msg(request.to, text, number)
+        return (commands.Say if isinstance(request, _Say) else commands.Me)(text, number)
 
     def _greeting(self, hello: _HelloLine) -> Command:
         long_enough = _MIN_SECRET_CHARACTERS <= len(hello.session) <= _MAX_SECRET_CHARACTERS

@@ -244,7 +244,7 @@ class Seat:
     def answer(self, item: Told) -> None:
         """What the session asked for is here."""
         if not self.leaving:
-            self.tell(item)
+            self.tell(self.session.answer(item))
             self.session.answered()
             self.pump()
 

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.chat import commands as do
 from gateway.chat.commands import TABLE
-from gateway.chat.events import Action, Message, NamePrompt, Notice, Pong, Renamed
+from gateway.chat.events import Action, Message, NamePrompt, Notice, People, Pong, Renamed
 from gateway.chat.reasons import CloseReason
 from gateway.chat.session import Session
 
@@ -152,11 +152,51 @@ def test_a_private_line_needs_a_name_and_a_text(alice, desk, to, text):
     assert "/msg NAME TEXT" in refused(desk)
 
 
-@pytest.mark.parametrize("command", [do.Me("", ref=5), do.Msg("", "", ref=5)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        do.Me("", ref=5),
+        do.Msg("", "", ref=5),
+        do.Join("", ref=5),
+        do.Join("two words", ref=5),
+        do.Join("lobby", ref=5),
+        do.Leave(ref=5),
+        do.Nick("", ref=5),
+        do.Nick("two words", ref=5),
+        do.Nick("alice", ref=5),
+        do.Who("two words", ref=5),
+        do.History("0", ref=5),
+    ],
+)
 def test_what_is_refused_is_told_with_its_ref(alice, desk, command):
     """DESIGN 4: {"type":"error","code":"…","text":"…","ref":"7"}."""
     alice.handle(command)
     assert [notice.ref for notice in desk.told] == [5]
+
+
+@pytest.mark.parametrize("command", [do.Who(ref="a"), do.Rooms(ref="a"), do.History(ref="a")])
+def test_a_question_that_nobody_can_answer_is_told_with_its_ref(alice, command):
+    """DESIGN 4: {"type":"error","code":"…","text":"…","ref":"7"}."""
+    alice.handle(command)
+    away = Notice("that can't be answered right now", "unavailable")
+    assert alice.answer(away) == Notice(away.text, away.code, "a")
+    alice.answered()
+    alice.handle(do.Rooms())
+    assert alice.answer(away) == away
+
+
+def test_the_answer_to_a_question_stays_as_it_is(alice):
+    alice.handle(do.Msg("bob", "psst", ref=9))
+    for told in (People("lobby", ["alice"]), Notice("bob is not here", "absent", 9)):
+        assert alice.answer(told) is told
+
+
+def test_a_name_or_room_that_is_taken_is_told_with_the_ref_of_who_wanted_it(alice, desk):
+    """DESIGN 4: {"type":"error","code":"…","text":"…","ref":"7"}."""
+    for command in (do.Nick("bob", ref="a"), do.Join("den", ref="b")):
+        alice.handle(command)
+        alice.taken("bob")
+    assert [told.ref for told in desk.told if isinstance(told, Notice)] == ["a", "b"]
 
 
 @pytest.mark.parametrize(("certain", "word"), [(True, "delivered"), (False, "confirmed")])

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.chat import commands as do
 from gateway.chat import events as ev
-from gateway.fronts.json import JsonFront, line_limit
+from gateway.fronts.json import MAX_ECHO_CHARACTERS, JsonFront, line_limit
 from gateway.fronts.json_encoding import JSON
 from tests.unit.fronts.schema import SCHEMA, in_schema
 
 MAX = 64
 NEWEST_REF = 2**63 - 1
-BAD_REF = do.Problem(f"ref is not a decimal number from 1 to {NEWEST_REF}", "bad_request")
+BAD_REF = f"ref is not a decimal number from 1 to {NEWEST_REF}"
 SECRET = "0123456789abcdefghijkl"
 
 
@@ -106,34 +107,37 @@ def test_each_type_of_the_schema_is_understood():
 @pytest.mark.parametrize(
     ("line", "code", "ref"),
     [
-        (b"{", "bad_json", 0),
-        (b"hello", "bad_json", 0),
-        (b'{"type":"say","text":"\xff","ref":"7"}', "bad_json", 7),
-        (b'{"type":"say","text":"\\ud800","ref":"7"}', "bad_json", 7),
-        (b'{"type":"say","text":"hi","ref":"7"', "bad_json", 0),
-        (b'{"type":"say","text":"hi","deep":' + b"[" * 1100, "bad_json", 0),
-        (b"7", "bad_request", 0),
-        (b"[]", "bad_request", 0),
-        (b"{}", "bad_request", 0),
-        (b'{"ref":"7"}', "bad_request", 7),
-        (b'{"type":"say"}', "bad_request", 0),
-        (b'{"type":"say","ref":"7"}', "bad_request", 7),
-        (b'{"type":"say","text":7,"ref":7}', "bad_request", 7),
-        (b'{"type":"say","text":" \\u0007 ","ref":"7"}', "bad_request", 7),
-        (b'{"type":"msg","text":"hi","ref":"7"}', "bad_request", 7),
-        (b'{"type":"history","count":"5"}', "bad_request", 0),
-        (b'{"type":"dance"}', "unknown_type", 0),
-        (b'{"type":"dance","ref":"7"}', "unknown_type", 7),
-        (b'{"type":"dance","ref":["7"]}', "unknown_type", 0),
-        (b'{"type":"say","text":"' + b"x" * (MAX + 1) + b'","ref":"7"}', "too_long", 7),
-        (b'{"type":"say","ref":"7","text":"' + b"x" * line_limit(MAX) + b'"}', "too_long", 0),
+        (b"{", "bad_json", ""),
+        (b"hello", "bad_json", ""),
+        (b'{"type":"say","text":"\xff","ref":"7"}', "bad_json", "7"),
+        (b'{"type":"say","text":"\\ud800","ref":"7"}', "bad_json", "7"),
+        (b'{"type":"say","text":"hi","ref":"7"', "bad_json", ""),
+        (b'{"type":"say","text":"hi","deep":' + b"[" * 1100, "bad_json", ""),
+        (b"7", "bad_request", ""),
+        (b"[]", "bad_request", ""),
+        (b"{}", "bad_request", ""),
+        (b'{"ref":"7"}', "bad_request", "7"),
+        (b'{"type":"say"}', "bad_request", ""),
+        (b'{"type":"say","ref":"7"}', "bad_request", "7"),
+        (b'{"type":"say","text":7,"ref":7}', "bad_request", "7"),
+        (b'{"type":"say","text":" \\u0007 ","ref":"7"}', "bad_request", "7"),
+        (b'{"type":"msg","text":"hi","ref":"7"}', "bad_request", "7"),
+        (b'{"type":"history","count":"5"}', "bad_request", ""),
+        (b'{"type":"dance"}', "unknown_type", ""),
+        (b'{"type":"dance","ref":"7"}', "unknown_type", "7"),
+        (b'{"type":"dance","ref":["7"]}', "unknown_type", ""),
+        (b'{"type":"dance","ref":"a-7"}', "unknown_type", "a-7"),
+        (b'{"type":"join","ref":"7"}', "bad_request", "7"),
+        (b'{"type":"history","count":0,"ref":7}', "bad_request", "7"),
+        (b'{"type":"say","text":"' + b"x" * (MAX + 1) + b'","ref":"7"}', "too_long", "7"),
+        (b'{"type":"say","ref":"7","text":"' + b"x" * line_limit(MAX) + b'"}', "too_long", ""),
     ],
 )
 def test_what_can_not_be_done_is_told_with_its_code_and_its_ref(line, code, ref):
     """The JSON front: ``error`` with a stable code, and the ref of the line that it is about."""
     (problem, after) = asked(line, b'{"type":"ping"}')
     assert isinstance(problem, do.Problem)
-    assert (problem.code, problem.ref) == (code, ref)
+    assert (problem.code, str(problem.ref or "")) == (code, ref)
     assert after == do.Ping()
 
 
@@ -164,9 +168,52 @@ def test_any_other_ref_is_refused_by_the_schema_and_the_server_alike(ref):
     assert ref == 7.0 or not in_schema("client", line)
     problem = ask(**line)
     assert isinstance(problem, do.Problem)
-    assert (problem.code, problem.ref) == ("bad_request", 0)
-    if isinstance(ref, str):
-        assert problem == BAD_REF
+    assert (problem.text, problem.code) == (BAD_REF, "bad_request")
+    spelt = ref if isinstance(ref, str) else json.dumps(ref)
+    told = type(ref) in (str, int, float)
+    assert problem.ref == (spelt[:MAX_ECHO_CHARACTERS] if told else "")
+    if problem.ref:
+        error = json.loads(JSON.encode(ev.Notice(problem.text, problem.code, problem.ref)))
+        assert in_schema("error", error)
+        assert error["ref"] == problem.ref
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (b'"' + b"1" * 1000 + b'"', "1" * 64),
+        (b"1" * 1000, "1" * 64),
+        (b"-0.50e1", "-0.50e1"),
+        (b'"\\ud800\\n"', "?\n"),
+        (b'"\xff"', "\ufffd"),
+        (b'"\\ud83d\\ude42"', "🙂"),
+    ],
+)
+def test_a_bad_ref_is_told_as_it_was_written_cut_short_and_fit_to_be_sent(written, told):
+    """The JSON front: a client can tell which of its lines was not done."""
+    (problem,) = asked(b'{"type":"say","text":"hi","ref":' + written + b"}")
+    assert isinstance(problem, do.Problem)
+    assert problem.ref == told
+    assert json.loads(JSON.encode(ev.Notice("no", "bad_request", problem.ref)))["ref"] == told
+
+
+@pytest.mark.parametrize(("ref", "told"), [(7, "7"), ("7", "7"), ("w-1", "w-1"), (0.5, "0.5")])
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ({"type": "join", "room": "den"}, do.Join("den")),
+        ({"type": "leave"}, do.Leave()),
+        ({"type": "nick", "name": "ann"}, do.Nick("ann")),
+        ({"type": "who"}, do.Who()),
+        ({"type": "rooms"}, do.Rooms()),
+        ({"type": "history"}, do.History()),
+    ],
+)
+def test_every_request_may_have_a_ref_for_its_error(line, command, ref, told):
+    """The JSON front: ``error`` has the ref; of what has no ``ack`` it need be no number."""
+    assert in_schema("client", {**line, "ref": ref})
+    assert ask(**line, ref=ref) == msgspec.structs.replace(command, ref=told)
+    assert ask(**line) == command
 
 
 @given(st.text("0123456789", max_size=21) | st.integers(0, 2**65).map(str))
