@@ -52,6 +52,11 @@ class Front(Protocol):
         """Whether bytes are here that may hold a command."""
         ...
 
+    @property
+    def unread(self) -> bytes:
+        """What was fed and did not come from ``next`` yet, telnet bytes taken out."""
+        ...
+
     def feed(self, data: bytes) -> None:
         """Take bytes as they came.  Never fails; what is wrong with them comes from ``next``."""
         ...

@@ -36,6 +36,10 @@ class LineBuffer:
         """Bytes held."""
         return len(self._bytes)
 
+    def __bytes__(self) -> bytes:
+        """A copy of the bytes held."""
+        return bytes(self._bytes)
+
     def feed(self, data: bytes) -> None:
         before = len(self._bytes)
         if before:

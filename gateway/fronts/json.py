@@ -179,6 +179,10 @@ class JsonFront:
     def pending(self) -> bool:
         return len(self._lines) > 0
 
+    @property
+    def unread(self) -> bytes:
+        return bytes(self._lines)
+
     def feed(self, data: bytes) -> None:
         self._lines.feed(data)
 

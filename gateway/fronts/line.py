@@ -163,6 +163,10 @@ class LineFront:
     def pending(self) -> bool:
         return len(self._lines) > 0
 
+    @property
+    def unread(self) -> bytes:
+        return bytes(self._lines)
+
     def feed(self, data: bytes) -> None:
         text = data
         if self._telnet or TelnetFilter.cares_for(data):

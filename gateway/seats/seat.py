@@ -300,25 +300,34 @@ class Seat:
     # What the connection brings.
 
     def received(self, data: bytes) -> None:
+        self._front.feed(data)
         if self._first:
-            self._first = False
-            if data.startswith(b"{"):
-                # A program.  The prompt's line is ended; from here on all is JSON.
-                self.connection.send(b"\n")
-                self._front = JsonFront(max_line_bytes=self._host.config.max_line)
-                self._most_outstanding = self._host.config.refs_kept
+            self._recognise()
         if self.leaving:
-            self._front.feed(data)
             self._give_back()
             return
         was_listening = self.session.listening
         self._bytes -= len(data)
-        self._front.feed(data)
         self.encoding = self._front.encoding
         self.pump()
         if not was_listening:
             self.connection.hold(Hold.BUSY)
         self._watch_silence()
+
+    def _recognise(self) -> None:
+        """See by the beginning of the first line whether this is a program, once there is one.
+
+        Blanks and telnet bytes are none: both may come before the JSON, and on their own.
+        """
+        unread = self._front.unread
+        beginning = unread.lstrip(b" \t")[:1]
+        self._first = not beginning
+        if beginning == b"{":
+            # The prompt's line is ended; from here on all is JSON.
+            self.connection.send(b"\n")
+            self._front = JsonFront(max_line_bytes=self._host.config.max_line)
+            self._front.feed(unread)
+            self._most_outstanding = self._host.config.refs_kept
 
     def hung_up(self) -> None:
         """What came before still counts; then the session ends.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from cluster import Cluster
-from people import Person
+from people import PROMPT, Person
 
 
 class Bot(Person):
     """A program: says and hears JSON, one line after the other."""
 
-    async def begin(self, first: bytes) -> dict[str, Any]:
-        """Send what a first line may begin with; its answer."""
-        self.send(first)
+    async def begun(self) -> dict[str, Any]:
+        """The answer to the first line."""
         await self.expect("")  # the prompt's line is ended
         return await self.told()
 
@@ -35,10 +35,54 @@ class Bot(Person):
 
 async def bot(gateway: Cluster, name: str = "bot") -> Bot:
     bot = await gateway.newcomer(Bot)
-    welcome = await bot.begin(json.dumps({"name": name}).encode() + b"\n")
-    assert welcome["type"] == "welcome"
+    bot.send(json.dumps({"name": name}).encode() + b"\n")
+    assert (await bot.begun())["type"] == "welcome"
     bot.name = name
     return bot
+
+
+HELLO = b'{"name":"bot"}\n'
+NEGOTIATION = b"\xff\xfd\x03\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0"
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        [HELLO],
+        [b'{"name":"bot"}\r\n'],
+        [b"{", HELLO[1:]],
+        [b"  \t" + HELLO],
+        [b" ", b"  ", HELLO[:5], HELLO[5:]],
+        [NEGOTIATION + HELLO],
+        [NEGOTIATION, HELLO],
+        [b" " + NEGOTIATION[:1], NEGOTIATION[1:7], NEGOTIATION[7:] + b" ", HELLO],
+    ],
+    ids=repr,
+)
+async def test_who_begins_with_a_json_object_is_a_program(gateway: Cluster, reads: list[bytes]):
+    """DESIGN 4: whose first line is a JSON object; blanks and telnet bytes do not count."""
+    (alice,) = await gateway.join("alice")
+    program = await gateway.newcomer(Bot)
+    for piece in reads:
+        await alice.barrier()  # the gateway has read the piece before
+        program.send(piece)
+    welcome = await program.begun()
+    assert (welcome["type"], welcome["name"], welcome["people"]) == ("welcome", "bot", 2)
+    await alice.expect("bot joined the chat")
+    ack = await program.ask(type="say", text="hi", ref="1")
+    assert (ack["type"], ack["ref"]) == ("ack", "1")
+    await alice.expect("bot: hi")
+
+
+@pytest.mark.parametrize("first", [b"\n", b" \n", b"\r\n", b"x"], ids=repr)
+async def test_who_begins_otherwise_is_a_person(gateway: Cluster, first: bytes):
+    """DESIGN 4: whose first line is a JSON object, and not a later one."""
+    person = await gateway.newcomer()
+    person.send(first + HELLO)
+    for _ in range(first.count(b"\n") + 1):
+        await person.expect_told("a name")
+        await person.expect(PROMPT)
+    await gateway.welcome(person, "bot")
 
 
 async def test_each_request_that_is_refused_is_told_with_its_ref(gateway: Cluster):

@@ -265,6 +265,18 @@ def test_a_client_without_line_ends_may_close_before_the_silence():
     assert (client.front.silence_s, client.commands) == (None, [GiveName("alice")])
 
 
+def test_what_was_not_read_is_there_without_telnet_bytes():
+    """For a front that goes on from here: the first line may be JSON."""
+    front = newcomer().front
+    assert front.unread == b""
+    front.feed(NEGOTIATION + b" {" + NEGOTIATION[:1])
+    assert front.unread == b" {"
+    front.feed(NEGOTIATION[1:] + b"}\nnext")
+    assert front.unread == b" {}\nnext"
+    assert front.next() == GiveName(" {}")
+    assert front.unread == b"next"
+
+
 def test_framing_line_turns_the_detection_off():
     """The line front: ``--framing line`` turns this off."""
     client = Client().sends(b"alice")
