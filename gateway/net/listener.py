@@ -27,13 +27,17 @@ from gateway.ops.logs import get_logger
 log = get_logger(__name__)
 
 _BACKLOG = 4096
-_FULL_READ_BYTES = 4096
+_LAST_READ_BYTES = 4096
 _ACCEPTS = 64
 """Connections accepted in one iteration of the loop."""
 _ENDINGS = 64
 """Connections whose end is dealt with in one iteration of the loop."""
 _REST_S = 0.25
 _FULL = b"* this gateway is full, please try again later\n"
+_WANTS_TLS = b"* this port speaks TLS, please come back with a client that does\n"
+_NOT_TOLD = (b"", b"\x16", b"{")
+"""First bytes of whoever wants no line about TLS: who is gone, who speaks it (a handshake's
+record, RFC 8446, 5.1), and programs, ours among them, to which a line would be a chat's."""
 _RESERVED_DESCRIPTORS = 64
 """For Redis, logs and the like: connections do not get these."""
 _REFUSALS_LOGGED_EVERY_S = 10.0
@@ -151,11 +155,7 @@ class Listener:
                 host, port = sock.getpeername()[:2]
                 full = _Refused(Refusal.FULL, f"{self._connections} connections")
                 self._refuse(full, str(Source.at(host, port)))
-                if not self._certificate:
-                    sock.send(_FULL)
-                sock.shutdown(socket.SHUT_WR)
-                # What is left unread makes the kernel reset the connection, line and all.
-                sock.recv(_FULL_READ_BYTES)
+                _turn_away(sock, b"" if self._certificate else _FULL)
             return
         self._connections += 1
         task = asyncio.get_running_loop().create_task(self._begin(sock))
@@ -189,6 +189,8 @@ class Listener:
     async def _behind(self, proxy: Source, sock: socket.socket) -> Source | None:
         """Who the proxy speaks for; None if for itself."""
         if proxy.host not in self._proxies:
+            # Without a word: it is a stranger, or a balancer that was forgotten in the
+            # settings, whose clients would be told to do what they did.  The log says it.
             raise _Refused(Refusal.UNTRUSTED)
         loop = asyncio.get_running_loop()
         parser = HeaderParser()
@@ -210,6 +212,9 @@ class Listener:
         if not self._certificate:
             await loop.connect_accepted_socket(lambda: connection, sock)
             return
+        if await _first_byte(sock, self._config.tls_timeout_s) not in _NOT_TOLD:
+            _turn_away(sock, _WANTS_TLS)
+            raise _Refused(Refusal.TLS_HANDSHAKE, "no TLS came")
         try:
             await loop.connect_accepted_socket(
                 lambda: connection,
@@ -287,6 +292,29 @@ class Listener:
         self._resting = None
         if self._listening:
             asyncio.get_running_loop().add_reader(self._listening, self._accept)
+
+
+async def _first_byte(sock: socket.socket, timeout_s: float) -> bytes | None:
+    """What comes first, left in the socket; b'' for its end, None if nothing comes in time."""
+    loop = asyncio.get_running_loop()
+    came = asyncio.Event()
+    loop.add_reader(sock, came.set)
+    try:
+        await asyncio.wait_for(came.wait(), timeout_s)
+    except TimeoutError:
+        return None
+    finally:
+        loop.remove_reader(sock)
+    return sock.recv(1, socket.MSG_PEEK)
+
+
+def _turn_away(sock: socket.socket, line: bytes) -> None:
+    """Say one last thing to somebody who was not let in."""
+    with contextlib.suppress(OSError):
+        sock.send(line)
+        sock.shutdown(socket.SHUT_WR)
+        # What is left unread makes the kernel reset the connection, line and all.
+        sock.recv(_LAST_READ_BYTES)
 
 
 def _tune(sock: socket.socket) -> None:

@@ -18,7 +18,7 @@ import pytest
 import trustme
 from cluster import Cluster
 from operators import Operator, status
-from people import Person
+from people import NcPerson, Person
 from processes import GatewayProcess, RealRedis, eventually
 
 CA = trustme.CA()
@@ -133,6 +133,19 @@ async def test_what_was_said_before_the_end_is_said(start_cluster, files, client
     await bob.expect("alice joined the chat")
     heard = await bob.hear("alice has left the chat")
     assert heard == [f"alice: line {number}" for number in range(120)]
+
+
+async def test_a_person_without_tls_is_told_what_the_port_speaks(start_cluster, files):
+    cluster = await start_cluster(1, *files.flags, "--admin-port", "0")
+    nora = await NcPerson.dial(cluster.gateways[0].port)
+    await nora.say("nora")
+    await nora.expect("* this port speaks TLS, please come back with a client that does")
+    nora.finish()
+    assert await nora.ended() == []
+    await nora.gone()
+    await Operator(cluster.gateways[0]).until("gateway_connections_refused_total{tls_handshake}", 1)
+    alice = await cluster.newcomer(TlsPerson)
+    await cluster.welcome(alice, "alice")
 
 
 async def test_tls_comes_after_the_proxy_header(start_cluster, files):

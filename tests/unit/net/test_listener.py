@@ -209,12 +209,17 @@ async def test_whoever_is_no_trusted_proxy_is_refused(door, caplog):
 
 async def closed(client):
     """Whether the other side closed, with whatever in between."""
-    try:
-        while await asyncio.to_thread(client.recv, 4096):
-            pass
-    except ConnectionResetError:
-        pass
+    await heard_to_the_end(client)
     return True
+
+
+async def heard_to_the_end(client):
+    """All that the other side said until it closed."""
+    said = b""
+    with contextlib.suppress(ConnectionResetError):
+        while more := await asyncio.to_thread(client.recv, 4096):
+            said += more
+    return said
 
 
 async def test_a_client_without_a_header_is_refused(door):
@@ -334,19 +339,47 @@ async def test_older_tls_is_refused(door, certificate):
     await here.until_refused(Refusal.TLS_HANDSHAKE)
 
 
-async def test_a_client_that_speaks_no_tls_is_refused(door, certificate):
+WANTS_TLS = b"* this port speaks TLS, please come back with a client that does\n"
+
+
+@pytest.mark.parametrize("header", [b"", HEADER], ids=["straight", "behind a proxy"])
+@pytest.mark.parametrize("said", [b"alice\n", b"GET / HTTP/1.1\r\n\r\n", b""])
+async def test_who_speaks_no_tls_is_told_to_and_refused(door, certificate, header, said, caplog):
+    """Who says nothing waits for the prompt."""
+    timeout_s = 10.0 if said else 0.05
+    here = door(certificate=certificate, proxy_protocol=bool(header), tls_timeout_s=timeout_s)
+    client = door.client(here)
+    client.sendall(header + said)
+    assert await heard(client, 100) == WANTS_TLS
+    assert await heard(client) == b""
+    await here.until_refused(Refusal.TLS_HANDSHAKE)
+    assert "no TLS came" in str([record.fields for record in caplog.records])
+
+
+@pytest.mark.parametrize("said", [b'{"name":"bot"}\n', b"\x16" * 100])
+async def test_a_program_that_speaks_no_tls_and_bad_tls_are_told_nothing(door, certificate, said):
+    """``gateway.client`` would take a line for the greeting of a chat that it may come back to."""
     here = door(certificate=certificate)
     client = door.client(here)
-    client.sendall(b"alice\n")
+    client.sendall(said)
+    assert not (await heard_to_the_end(client)).startswith(b"* ")
     await here.until_refused(Refusal.TLS_HANDSHAKE)
-    assert await closed(client)
 
 
-async def test_a_handshake_that_does_not_come_is_not_waited_for(door, certificate):
+async def test_a_handshake_that_is_not_finished_is_not_waited_for(door, certificate):
     here = door(certificate=certificate, tls_timeout_s=0.05)
     client = door.client(here)
+    client.sendall(b"\x16")
     await here.until_refused(Refusal.TLS_HANDSHAKE)
     assert await closed(client)
+
+
+async def test_who_is_gone_before_the_handshake_is_told_nothing(door, certificate):
+    here = door(certificate=certificate)
+    client = door.client(here)
+    client.shutdown(socket.SHUT_WR)
+    await here.until_refused(Refusal.TLS_HANDSHAKE)
+    assert await heard_to_the_end(client) == b""
 
 
 async def test_who_is_not_in_yet_when_the_door_closes_stays_out(door, certificate):
