@@ -57,8 +57,11 @@ class Front(Protocol):
         """What was fed and did not come from ``next`` yet, telnet bytes taken out."""
         ...
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes as they came.  Never fails; what is wrong with them comes from ``next``."""
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes as they came; what is to be sent for them at once, mostly nothing.
+
+        Never fails; what is wrong with them comes from ``next``.
+        """
         ...
 
     def next(self) -> Command | None:

@@ -183,8 +183,9 @@ class JsonFront:
     def unread(self) -> bytes:
         return bytes(self._lines)
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bytes:
         self._lines.feed(data)
+        return b""
 
     def next(self) -> Command | None:
         """The next line's command; blank lines are passed over."""

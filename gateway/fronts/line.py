@@ -167,11 +167,15 @@ class LineFront:
     def unread(self) -> bytes:
         return bytes(self._lines)
 
-    def feed(self, data: bytes) -> None:
-        text = data
-        if self._telnet or TelnetFilter.cares_for(data):
-            self._telnet = self._telnet or TelnetFilter()
-            text = self._telnet.feed(data)
+    def feed(self, data: bytes) -> bytes:
+        if not self._telnet and not TelnetFilter.cares_for(data):
+            self._take(data)
+            return b""
+        self._telnet = self._telnet or TelnetFilter()
+        self._take(self._telnet.feed(data))
+        return self._telnet.answers
+
+    def _take(self, text: bytes) -> None:
         if not text:
             return
         self._lines.feed(text)

@@ -1,7 +1,8 @@
 """Telnet's own bytes taken out of what a client sends (RFC 854, RFC 855).
 
-Only takes out and never answers: a client whose offers stay unanswered goes
-on as a plain terminal.  Knows no lines and holds no more than the two bytes
+Answers only a question for a timing mark (RFC 860), as BSD's telnetd does: after
+Ctrl-C ``telnet`` shows nothing until that has come.  A client whose offers stay
+unanswered goes on as a plain terminal.  Knows no lines and holds no more than the two bytes
 that a command starts with, so a command may be split anywhere.
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-_SE, _SB, _WILL, _DONT, _IAC = 240, 250, 251, 254, 255
+_SE, _SB, _WILL, _DO, _DONT, _IAC = 240, 250, 251, 253, 254, 255
+_TIMING_MARK = 6
 _LINE_ENDS = b"\r\n"
 
 MAX_SUB_BYTES = 512
@@ -37,13 +39,15 @@ class _At(Enum):
 class TelnetFilter:
     """Reads for one connection; a text without telnet bytes passes through as it is."""
 
-    __slots__ = ("_after_cr", "_at", "_sub_bytes", "_verb")
+    __slots__ = ("_after_cr", "_at", "_sub_bytes", "_verb", "answers")
 
     def __init__(self) -> None:
         self._at = _At.TEXT
         self._verb = 0  # what of a command stands before its option
         self._sub_bytes = 0  # of the subnegotiation up to here
         self._after_cr = False
+        self.answers = b""
+        """What the client is to be sent for what the last ``feed`` took out."""
 
     @staticmethod
     def cares_for(data: bytes) -> bool:
@@ -58,6 +62,7 @@ class TelnetFilter:
         be none.  Of a subnegotiation that is too long that byte stays, to the same end.
         Outside of subnegotiations no end of a line is ever taken out.
         """
+        self.answers = b""
         if self._at is not _At.TEXT or _IAC in data:
             data = self._without_commands(data)
         if not data:
@@ -120,4 +125,6 @@ class TelnetFilter:
             self._at = _At.SUB_COMMAND if byte == _IAC else _At.SUB
         else:
             self._at = _At.TEXT
+            if self._verb == _DO and byte == _TIMING_MARK:
+                self.answers += bytes((_IAC, _WILL, _TIMING_MARK))
         return b""

@@ -300,7 +300,8 @@ class Seat:
     # What the connection brings.
 
     def received(self, data: bytes) -> None:
-        self._front.feed(data)
+        if answers := self._front.feed(data):
+            self.connection.send(answers)
         if self._first:
             self._recognise()
         if self.leaving:

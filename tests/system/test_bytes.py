@@ -1,5 +1,6 @@
 """What clients may send, byte by byte, and what never reaches another terminal (DESIGN 4)."""
 
+import asyncio
 import unicodedata
 
 import pytest
@@ -56,6 +57,16 @@ async def test_telnet_bytes_at_the_name_prompt_are_no_part_of_the_name(gateway: 
     bob.send(b"\xff\xfb\x1f\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0")
     await gateway.welcome(bob, "bob")
     await alice.expect_silence()
+
+
+async def test_telnet_shows_what_comes_after_ctrl_c(gateway: Cluster):
+    """``telnet`` sends IAC IP, IAC DO TM, and throws away all that comes before the mark."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.gateways[0].port)
+    writer.write(b"alice\r\n")
+    await reader.readuntil(b"* you are alone here\r\n")
+    writer.write(b"\xff\xf4\xff\xfd\x06/who\r\n")
+    assert await reader.readuntil(b"\r\n") == b"\xff\xfb\x06* 1 in lobby: alice\r\n"
+    writer.close()
 
 
 async def test_a_line_that_is_too_long_is_told_to_its_sender_alone(gateway: Cluster):

@@ -154,6 +154,24 @@ def test_a_line_that_a_subnegotiation_swallowed_is_told_to_its_sender():
     assert front.next() == Say("again")
 
 
+def test_a_timing_mark_is_answered_once_wherever_its_question_is_split():
+    """RFC 860, and BSD's telnetd; nothing else is answered."""
+    mark, question = IAC + WILL + b"\x06", IAC + DO + b"\x06"
+    stream = b"a" + IAC + DO + ECHO + IAC + WILL + b"\x06" + question + b"b"
+    for cut in range(len(stream) + 1):
+        telnet = TelnetFilter()
+        answers = []
+        for read in (stream[:cut], stream[cut:], b"c"):
+            telnet.feed(read)
+            answers.append(telnet.answers)
+        assert b"".join(answers) == mark
+        assert answers[-1] == b""
+    front = LineFront(max_line_bytes=4096, detect_unended=False)
+    assert front.feed(b"plain text\n") == b""
+    assert front.feed(question * 2) == mark * 2
+    assert front.feed(b"more\n") == b""
+
+
 def test_the_filter_holds_no_text():
     """Promise 7, bounded."""
     assert not hasattr(TelnetFilter(), "__dict__")
