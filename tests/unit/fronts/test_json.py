@@ -222,6 +222,37 @@ def test_the_pattern_of_the_schema_is_the_rule_of_the_server(ref):
     assert in_schema("client", line) is isinstance(ask(**line), do.Say)
 
 
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=())),
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(), each, max_size=3),
+    max_leaves=5,
+)
+kinds = st.sampled_from(
+    [
+        *["say", "me", "msg", "join", "leave", "nick", "who", "rooms", "history", "ping", "quit"],
+        "",
+        7,
+    ]
+)
+odd_requests = st.fixed_dictionaries(
+    {"type": kinds},
+    optional=dict.fromkeys(("text", "ref", "to", "room", "name", "count", "session"), anything),
+)
+
+
+@given(odd_requests.map(json.dumps).map(str.encode) | st.binary(), st.booleans())
+def test_whatever_comes_is_a_command_or_is_told_as_the_schema_has_it(line, naming):
+    """Promise 5: no bytes break the front, or the answer."""
+    for command in asked(line, naming=naming):
+        if isinstance(command, do.Problem):
+            answer = JSON.encode(ev.Notice(command.text, command.code, command.ref))
+            assert in_schema("error", json.loads(answer))
+
+
 # How long a line may be
 
 
