@@ -118,6 +118,16 @@ async def test_an_unknown_command_is_answered_to_its_sender_alone(gateway: Clust
     await bob.expect_silence()
 
 
+async def test_a_command_alone_that_needs_more_is_told_its_usage(gateway: Cluster):
+    """Issue 2: bad input gets a clear error."""
+    (alice,) = await gateway.join("alice")
+    await alice.say("/join", "/NICK ", "/msg", "/msg bob", "/me", "/history 0")
+    await alice.expect("* usage: /join ROOM", "* usage: /nick NAME")
+    await alice.expect("* usage: /msg NAME TEXT", "* usage: /msg NAME TEXT")
+    await alice.expect("* usage: /me TEXT", "* usage: /history [N]")
+    await alice.expect_silence()
+
+
 async def test_help_lists_every_command_and_explains_one(gateway: Cluster):
     (alice,) = await gateway.join("alice")
     await alice.say("/help")
