@@ -116,7 +116,60 @@ def test_a_balancer_notices_before_a_draining_gateway_stops_to_accept():
         assert delay > inter + falls * fast
 
 
+def test_ports_and_addresses_of_one_machine_agree():
+    """The unit's, those that HAProxy and Prometheus ask, and Redis's; no two are the same."""
+    unit = (SYSTEMD / "gateway@.service").read_text()
+    assert "Environment=GATEWAY_PORT=%i GATEWAY_ADMIN_PORT=1%i " in unit
+    readme = (DEPLOY / "README.md").read_text()
+    (enabled,) = re.findall(r"^systemctl enable --now (.*)$", readme, re.M)
+    instances = re.findall(r"gateway@(\d+)", enabled)
+    gateways = (DEPLOY / "haproxy" / "gateways.cfg").read_text()
+    servers = re.findall(r"setenv SERVER_\d +127.0.0.1:(\d+)", gateways)
+    admins = re.findall(r"setenv SERVER_\d_ADMIN +(\d+)", gateways)
+    assert servers == instances
+    assert admins == [f"1{instance}" for instance in instances]
+    asked = (PROMETHEUS / "prometheus.yml").read_text()
+    for admin in admins:
+        assert f'"127.0.0.1:{admin}"' in asked
+    env = dict(re.findall(r"^(\w+)=(.*)$", (SYSTEMD / "gateway.env").read_text(), re.M))
+    assert env["GATEWAY_HOST"] == env["GATEWAY_TRUSTED_PROXIES"] == "127.0.0.1"
+    assert "GATEWAY_ADMIN_HOST" not in env
+    redis = dict(re.findall(r"^(bind|port) (.*)$", texts()[Path("redis/redis.conf")], re.M))
+    assert env["GATEWAY_REDIS_URL"].endswith(f"@127.0.0.1:{redis['port']}/0")
+    assert redis["bind"].startswith("127.0.0.1")
+    cfg = HAPROXY_CFG.read_text()
+    taken = [*servers, *admins, redis["port"]]
+    taken += [re.search(rf"{bind}-[\d.]*:(\d+)", cfg)[1] for bind in ("CHAT_BIND", "STATS_BIND")]
+    assert len(set(taken)) == len(taken) == 9
+
+
+def test_ports_of_containers_agree():
+    """The image's, and those that HAProxy (unless told otherwise) and Prometheus ask."""
+    dockerfile = (DEPLOY / "container" / "Dockerfile").read_text()
+    port = re.search(r"GATEWAY_PORT=(\d+)", dockerfile)[1]
+    admin = re.search(r"GATEWAY_ADMIN_PORT=(\d+)", dockerfile)[1]
+    assert f"EXPOSE {port} {admin}\n" in dockerfile
+    defaults = re.findall(r'"\$\{SERVER_\d_ADMIN-(\d+)\}"', HAPROXY_CFG.read_text())
+    assert defaults == [admin] * 9
+
+
 # HAProxy.
+
+
+def test_haproxy_from_debian_gives_up_its_privileges():
+    """What its package has; in a container it has none from the start."""
+    gateways = (DEPLOY / "haproxy" / "gateways.cfg").read_text()
+    for line in ("user haproxy", "group haproxy", "chroot /var/lib/haproxy"):
+        assert f"\n    {line}\n" in gateways
+    told = run(tool("haproxy", "apt-get install haproxy"), "-c", "-dW", *config_of_debian())
+    assert "WARNING" not in told
+
+
+def config_of_debian():
+    """The arguments that /etc/default/haproxy makes of it, with the files as they are here."""
+    default = (DEPLOY / "haproxy" / "default").read_text()
+    (config,) = re.findall(r'^CONFIG="(.*)"$', default, re.M)
+    return ["-f", *config.replace("/etc/haproxy", str(DEPLOY / "haproxy")).split()]
 
 
 @pytest.mark.parametrize("gateways", [1, 3, 9])
