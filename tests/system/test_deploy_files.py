@@ -355,7 +355,13 @@ def queries():
 def names_in(promql):
     """The names of metrics in PromQL, without the suffixes of histograms' series."""
     bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\b(by|on|without)\s*\([^)]*\)", " ", promql)
-    words = set(re.findall(r"\b[a-zA-Z_]\w*\b(?!\s*\()", bare)) - {"and", "or", "by", "bool"}
+    words = set(re.findall(r"\b[a-zA-Z_]\w*\b(?!\s*\()", bare)) - {
+        "and",
+        "or",
+        "unless",
+        "by",
+        "bool",
+    }
     histograms = {row.name for row in TABLE if row.kind is Kind.HISTOGRAM}
     parts = {f"{name}_{part}": name for name in histograms for part in ("bucket", "count", "sum")}
     # A histogram itself has no series.
@@ -365,6 +371,22 @@ def names_in(promql):
 
 
 OURS = {row.name for row in TABLE}
+
+
+def test_no_alert_mixes_clusters(yaml):
+    """Each says whose it is; and there is one page for a cluster, not one for each gateway."""
+    groups = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        for by in re.findall(r"\b(?:sum|min|max|count)\b *([^(]*\([^)]*\))", rule["expr"]):
+            assert re.match(r"by \(cluster\b", by), rule["alert"]
+        for on in re.findall(r"\bon \(([^)]*)\)", rule["expr"]):
+            assert on == "cluster"
+        if rule["labels"]["severity"] == "page":
+            assert "{{ $labels.cluster }}" in rule["annotations"]["summary"], rule["alert"]
+    jobs = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+    for job in jobs:
+        (static,) = job["static_configs"]
+        assert set(static["labels"]) == {"cluster"}
 
 
 def test_the_alerts_speak_of_metrics_that_are_there(yaml):
@@ -391,7 +413,7 @@ def test_labels_in_alerts_and_dashboard_are_the_metrics_own(yaml):
     groups = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
     rules = [rule["expr"] for group in groups for rule in group["rules"]]
     labels = {row.name: row.label for row in TABLE}
-    common = {"instance", "job", "le", "proxy", ""}
+    common = {"cluster", "instance", "job", "le", "proxy", "alertname", "alertstate", ""}
     for promql in [*rules, *queries()]:
         for name, matchers in re.findall(r"(\w+)\{([^}]*)\}", promql):
             used = set(re.findall(r"(\w+)\s*=", matchers))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from deployment import DEPLOY, Deployment, get, lasting_port, missing, tool
-from processes import Process, eventually
+from processes import Process, eventually, fault_lasts
 
 from gateway.ops.metrics import TABLE
 
@@ -34,7 +34,7 @@ class Prometheus(Process):
         shipped["global"] = dict.fromkeys(("scrape_interval", "evaluation_interval"), "1s")
         shipped["global"]["scrape_timeout"] = "1s"
         for job in shipped["scrape_configs"]:
-            job["static_configs"] = [{"targets": targets.pop(job["job_name"])}]
+            job["static_configs"][0]["targets"] = targets.pop(job["job_name"])
         shipped["rule_files"] = [str(RULES)]
         assert not targets
         self.configuration = Path(self.directory) / "prometheus.yml"
@@ -65,7 +65,7 @@ class Prometheus(Process):
 
 @pytest.fixture
 async def deployment(processes_end):
-    deployment = await Deployment.start()
+    deployment = await Deployment.start("--publish-deadline", "3")
     yield deployment
     await deployment.close()
 
@@ -107,3 +107,35 @@ async def test_every_query_of_the_dashboard_is_answered(deployment):
     (servers,) = prometheus.query('haproxy_backend_active_servers{proxy="gateways"}')
     assert servers["value"][1] == "3"
     assert prometheus.query('ALERTS{alertstate="firing"}') == []
+
+
+def answer(prometheus, promql):
+    return {row["metric"]["alertname"] for row in prometheus.query(promql)}
+
+
+@pytest.mark.timeout(120)
+async def test_a_redis_that_is_away_is_one_page(deployment):
+    """Not ready, not delivered, no server for the balancer: one cause, and one alert."""
+    prometheus = Prometheus(deployment).start()
+    alice, bob = await deployment.join("alice"), await deployment.join("bob")
+    await eventually(lambda: prometheus.healthy() == 4, 20, "all targets answer")
+    await bob.say("hello")
+    await alice.expect("bob joined the chat", "bob: hello")
+    deployment.redis.stop()
+    await alice.say("anybody?")
+    # All that follows from it is there, and is told of 15 s later if it has another cause.
+    signs = (
+        "sum(gateway_ready) == 0",
+        'sum(haproxy_backend_active_servers{proxy="gateways"}) == 0',
+        'sum(increase(gateway_publish_outcomes_total{outcome=~"not_.*"}[1m])) > 0',
+    )
+    await eventually(lambda: all(map(prometheus.query, signs)), 30, "its consequences")
+    firing = 'ALERTS{alertstate="firing"}'
+    await eventually(lambda: answer(prometheus, firing), 30, "an alert")
+    await fault_lasts(17)
+    deployment.redis.cont()
+    await deployment.all_up()
+    await eventually(
+        lambda: not answer(prometheus, firing), 30, "it is over", lambda: prometheus.query(firing)
+    )
+    assert answer(prometheus, f"count_over_time({firing}[5m])") == {"RedisAway"}
