@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from deployment import DEPLOY, HAPROXY_CFG, REPOSITORY, missing, run, tool
 
+from gateway import __version__
 from gateway.cli import serve
 from gateway.config import FLAGS, Config
 from gateway.ops.metrics import TABLE, Kind
@@ -293,7 +294,9 @@ def test_kubernetes_manifests_are_valid(manifests, version):
         import kubernetes_validate
     except ImportError:
         missing("kubernetes-validate", EXTRA)
-    assert set(manifests) == {"ConfigMap", "Service", "Deployment", "PodDisruptionBudget"}
+    assert set(manifests) == {
+        *("ConfigMap", "Service", "Deployment", "PodDisruptionBudget", "NetworkPolicy"),
+    }
     for manifest in manifests.values():
         kubernetes_validate.validate(manifest, version, strict=True)
 
@@ -318,6 +321,64 @@ def test_kubernetes_manifests_mean_what_they_should(manifests):
     assert f"GATEWAY_ADMIN_PORT={ports['admin']} " in dockerfile
     assert service["spec"]["ports"][0]["targetPort"] == "chat"
     assert manifests["ConfigMap"]["metadata"]["name"] in str(container["envFrom"])
+
+
+def test_kubernetes_runs_one_version_and_the_readme_builds_it(manifests):
+    (container,) = manifests["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"registry.example/chat-gateway:{__version__}"
+    readme = (DEPLOY / "README.md").read_text()
+    built, pushed = re.findall(r"^docker (?:build .* -t|push) (\S+)(?: \.)?$", readme, re.M)
+    assert built == pushed == container["image"]
+
+
+def test_kubernetes_gives_the_password_to_the_gateway_alone(manifests):
+    pod = manifests["Deployment"]["spec"]["template"]["spec"]
+    (container,), (volume,) = pod["containers"], pod["volumes"]
+    (mount,) = container["volumeMounts"]
+    (variable,) = container["env"]
+    assert variable["name"] == "GATEWAY_REDIS_PASSWORD_FILE"
+    assert mount["name"] == volume["name"]
+    assert volume["secret"]["defaultMode"] == 0o440
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"] == 10001
+    readme = (DEPLOY / "README.md").read_text()
+    made = re.search(r"create secret generic (\S+) --from-file=(\w+)=", readme)
+    assert made[1] == volume["secret"]["secretName"]
+    assert variable["value"] == f"{mount['mountPath']}/{made[2]}"
+    url = manifests["ConfigMap"]["data"]["GATEWAY_REDIS_URL"]
+    assert re.fullmatch(r"redis://gateway@[^:@]+:6379/0", url)
+
+
+def test_kubernetes_lets_in_clients_and_prometheus_and_out_to_redis(manifests):
+    policy, deployment = manifests["NetworkPolicy"]["spec"], manifests["Deployment"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"] == labels
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert {port["name"] for port in container["ports"]} == {"chat", "admin"}
+    anybody, monitoring = policy["ingress"]
+    assert anybody == {"ports": [{"port": "chat"}]}
+    (admin,) = monitoring["ports"]
+    assert admin == {"port": "admin"}
+    (source,) = monitoring["from"]
+    namespace = {"kubernetes.io/metadata.name": "monitoring"}
+    assert source == {"namespaceSelector": {"matchLabels": namespace}}
+    redis, dns = policy["egress"]
+    url = manifests["ConfigMap"]["data"]["GATEWAY_REDIS_URL"]
+    assert f":{redis['ports'][0]['port']}/" in url
+    assert {(port["port"], port["protocol"]) for port in dns["ports"]} == {(53, "UDP"), (53, "TCP")}
+    assert all(rule["to"] for rule in (redis, dns))
+
+
+def test_podmonitor_names_the_job_as_the_alerts_do(yaml, manifests):
+    """The Operator's own default would be NAMESPACE/NAME."""
+    spec = yaml.safe_load((DEPLOY / "kubernetes" / "podmonitor.yaml").read_text())["spec"]
+    pod = manifests["Deployment"]["spec"]["template"]
+    assert spec["selector"]["matchLabels"] == pod["metadata"]["labels"]
+    (endpoint,) = spec["podMetricsEndpoints"]
+    assert endpoint["port"] == "admin"
+    labels = {each["targetLabel"]: each for each in endpoint["relabelings"]}
+    assert labels["job"]["replacement"] == "gateway"
+    assert labels["cluster"]["sourceLabels"] == ["__meta_kubernetes_namespace"]
 
 
 # Prometheus and Grafana.

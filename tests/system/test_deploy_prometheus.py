@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.parse
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deployment import DEPLOY, Deployment, get, lasting_port, missing, tool
@@ -21,12 +22,8 @@ class Prometheus(Process):
 
     def __init__(self, deployment: Deployment) -> None:
         super().__init__("prometheus")
-        try:
-            import yaml
-        except ImportError:
-            missing("PyYAML", "pip install --editable '.[deploy]'")
         self.port = lasting_port()
-        shipped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+        shipped = self.read("prometheus.yml")
         targets = {
             "gateway": [f"127.0.0.1:{place.admin_port}" for place in deployment.places],
             "haproxy": [f"127.0.0.1:{deployment.haproxy.stats_port}"],
@@ -39,6 +36,16 @@ class Prometheus(Process):
         assert not targets
         self.configuration = Path(self.directory) / "prometheus.yml"
         self.configuration.write_text(json.dumps(shipped))
+
+    @staticmethod
+    def read(name: str) -> dict[str, Any]:
+        """One of the shipped configurations."""
+        try:
+            import yaml
+        except ImportError:
+            missing("PyYAML", "pip install --editable '.[deploy]'")
+        configuration: dict[str, Any] = yaml.safe_load((RULES.parent / name).read_text())
+        return configuration
 
     def start(self) -> Prometheus:
         self.spawn(
@@ -139,3 +146,46 @@ async def test_a_redis_that_is_away_is_one_page(deployment):
         lambda: not answer(prometheus, firing), 30, "it is over", lambda: prometheus.query(firing)
     )
     assert answer(prometheus, f"count_over_time({firing}[5m])") == {"RedisAway"}
+
+
+async def test_prometheus_in_kubernetes_labels_as_alerts_and_dashboard_want_it(deployment):
+    """Its own relabelling, of what it would find there; Debian's can't look for pods itself."""
+    prometheus = Prometheus(deployment)
+    configuration = json.loads(prometheus.configuration.read_text())
+    (job,) = prometheus.read("kubernetes.yml")["scrape_configs"]
+    del job["kubernetes_sd_configs"]
+    job["file_sd_configs"] = [{"files": [str(prometheus.directory / "pods.json")]}]
+    configuration["scrape_configs"] = [job]
+    prometheus.configuration.write_text(json.dumps(configuration))
+    alive, other = deployment.places[0], deployment.places[1]
+    pods = [
+        ("chat", "chat-gateway", "chat-gateway-1", "admin", alive.admin_port, "Running"),
+        ("chat", "chat-gateway", "chat-gateway-1", "chat", alive.port, "Running"),
+        ("chat", "chat-gateway", "chat-gateway-0", "admin", 1, "Failed"),
+        ("test", "chat-gateway", "chat-gateway-2", "admin", other.admin_port, "Running"),
+        ("chat", "redis", "redis-0", "redis", deployment.redis.port, "Running"),
+    ]
+    meta = "__meta_kubernetes"
+    found = [
+        {
+            "targets": [f"127.0.0.1:{port}"],
+            "labels": {
+                f"{meta}_namespace": namespace,
+                f"{meta}_pod_label_app_kubernetes_io_name": name,
+                f"{meta}_pod_name": pod,
+                f"{meta}_pod_container_port_name": container_port,
+                f"{meta}_pod_phase": phase,
+            },
+        }
+        for namespace, name, pod, container_port, port, phase in pods
+    ]
+    (prometheus.directory / "pods.json").write_text(json.dumps(found))
+    prometheus.start()
+    await eventually(lambda: prometheus.healthy() == 2, 20, "both answer")
+    labels = [row["metric"] for row in prometheus.query('up{job="gateway"}')]
+    for label in labels:
+        del label["__name__"]
+    assert sorted(labels, key=str) == [
+        {"job": "gateway", "cluster": "chat", "instance": "chat-gateway-1"},
+        {"job": "gateway", "cluster": "test", "instance": "chat-gateway-2"},
+    ]
