@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -244,11 +245,43 @@ def test_the_dockerfile_copies_what_is_there_and_what_is_needed(tmp_path):
     dockerfile = (DEPLOY / "container" / "Dockerfile").read_text()
     wanted = re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, re.M)
     names = [name for line in wanted for name in line.split()]
-    assert {"pyproject.toml", "README.md", "gateway"} == set(names)
+    assert {"pyproject.toml", "README.md", "gateway", "deploy/constraints.txt"} == set(names)
     assert [name for name in names if not (REPOSITORY / name).exists()] == []
     ignored = (DEPLOY / "container" / "Dockerfile.dockerignore").read_text()
     assert [name for name in names if f"!{name}\n" not in ignored] == []
     assert re.findall(r"^USER (.*)$", dockerfile, re.M) == ["10001:10001"]
+
+
+def test_what_is_installed_is_constrained_in_all_its_parts():
+    """Each package that the gateway needs, and those that these need, in a version that fits."""
+    requirements = pytest.importorskip("packaging.requirements")
+    lines = re.findall(r"^([^#\s]+)==(\S+)$", (DEPLOY / "constraints.txt").read_text(), re.M)
+    pinned = {name.lower().replace("_", "-"): version for name, version in lines}
+    needed, unseen = set(), ["chat-gateway"]
+    while unseen:
+        for text in metadata.requires(unseen.pop()) or ():
+            requirement = requirements.Requirement(text)
+            name = requirement.name.lower().replace("_", "-")
+            # For the image's Python, and without extras but the one that is asked for.
+            place = {"python_version": "3.13", "python_full_version": "3.13.0"}
+            wanted = [{"extra": extra, **place} for extra in ("", "hiredis")]
+            if requirement.marker and not any(map(requirement.marker.evaluate, wanted)):
+                continue
+            assert requirement.specifier.contains(pinned[name]), text
+            unseen += [name] if name not in needed else []
+            needed.add(name)
+    assert needed == set(pinned)
+
+
+def test_images_are_of_a_version(yaml):
+    """A release of its series, with what was mended since; never whatever is the newest."""
+    dockerfile = (DEPLOY / "container" / "Dockerfile").read_text()
+    assert re.search(r"^ARG PYTHON=3\.\d+-slim-[a-z]+$", dockerfile, re.M)
+    services = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())["services"]
+    images = {service["image"] for service in services.values()}
+    assert len(images) == 5
+    assert [image for image in images if not re.search(r":v?\d+\.\d+(\.\d+)?$", image)] == []
+    assert f"chat-gateway:{__version__}" in images
 
 
 def test_compose_takes_its_file(yaml, tmp_path):
