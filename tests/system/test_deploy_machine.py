@@ -146,6 +146,8 @@ class InstalledHaproxy(Haproxy):
 
 @pytest.fixture
 async def haproxy(processes_end, tmp_path):
+    tool("haproxy", "apt-get install haproxy")
+    tool("redis-server", "apt-get install redis-server")
     machine = Machine(tmp_path)
     haproxy = InstalledHaproxy(machine)
     haproxy.machine = machine
