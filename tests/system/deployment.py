@@ -21,12 +21,14 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from people import Person
 from processes import REPOSITORY, GatewayProcess, Process, RealRedis, eventually
 
 DEPLOY = REPOSITORY / "deploy"
+EXTRA = "pip install --editable '.[deploy]'"
 HAPROXY_CFG = DEPLOY / "haproxy" / "haproxy.cfg"
 
 
@@ -45,6 +47,15 @@ def missing(name: str, package: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(why)
     pytest.skip(why)
+
+
+def pyyaml() -> ModuleType:
+    """PyYAML, which comes with the extra."""
+    try:
+        import yaml
+    except ImportError:
+        missing("PyYAML", EXTRA)
+    return yaml
 
 
 def run(*argv: str | Path, cwd: Path | None = None, **environment: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployment import DEPLOY, Deployment, get, lasting_port, missing, tool
+from deployment import DEPLOY, Deployment, get, lasting_port, pyyaml, tool
 from processes import Process, eventually, fault_lasts
 
 from gateway.ops.metrics import TABLE
@@ -40,11 +40,7 @@ class Prometheus(Process):
     @staticmethod
     def read(name: str) -> dict[str, Any]:
         """One of the shipped configurations."""
-        try:
-            import yaml
-        except ImportError:
-            missing("PyYAML", "pip install --editable '.[deploy]'")
-        configuration: dict[str, Any] = yaml.safe_load((RULES.parent / name).read_text())
+        configuration: dict[str, Any] = pyyaml().safe_load((RULES.parent / name).read_text())
         return configuration
 
     def start(self) -> Prometheus:
