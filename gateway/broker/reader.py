@@ -58,6 +58,11 @@ class Snapshot:
     history: Sequence[Envelope]
     at_last: bytes = b""
 
+    @property
+    def said(self) -> list[Envelope]:
+        """The history, but for what a newer gateway's people can say and nobody here can show."""
+        return [envelope for envelope in self.history if envelope.event]
+
 
 class Reader:
     """Asks for snapshots of rooms; nothing is repeated here."""

@@ -242,7 +242,7 @@ class Room:
             self._people_unknown = False
             self.people = {s: member.name for s, member in snapshot.members.items()}
             self._recent.clear()
-            self._recent.extend(snapshot.history)
+            self._recent.extend(snapshot.said)
         if not same or self._doubted:
             self._doubted = False
             self._serve(known, snapshot.epoch)

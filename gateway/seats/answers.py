@@ -120,7 +120,7 @@ class Answers:
             if snapshot is None:
                 seat.answer(_UNAVAILABLE)
                 return
-            seat.answer(History([Said(room, envelope) for envelope in snapshot.history]))
+            seat.answer(History([Said(room, envelope) for envelope in snapshot.said]))
 
         most = self._config.history_length
         question = Question(room, history=min(wanted, most))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from gateway.broker.calls import PUBLISH
 from gateway.broker.keys import Keys
@@ -36,3 +37,18 @@ async def test_what_only_a_later_version_knows_is_passed_over(cluster):
     await alice.say("hello yourself")
     await bob.expect("alice: hello yourself")
     await alice.expect_silence()
+
+
+async def test_what_only_a_later_version_s_people_can_say_is_not_in_the_history(cluster):
+    alice, _ = await cluster.join("alice", "bob")
+    await alice.say("hello")
+    history = Keys("chat").room("lobby")[2]
+    later = json.dumps({"type": "sang", **LATER, "text": "la la la"}).replace(" ", "")
+    cluster.redis.cli("RPUSH", history, f"4 e 0 later 1 0 {later}")
+    await alice.say("/history")
+    heading, *lines = await alice.barrier()
+    assert heading.startswith("* ")
+    assert [line.rpartition(" alice: ")[2] for line in lines] == ["hello"]
+    carol = await cluster.newcomer(on=2)
+    welcome = await carol.join("carol")
+    assert len([line for line in welcome if re.match(r"\*\s+\d\d:\d\d", line)]) == 1
