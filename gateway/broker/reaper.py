@@ -163,14 +163,16 @@ class Reaper:
 
 
 async def _repeat(job: Callable[[], Awaitable[None]]) -> None:
-    """Do it, in as many attempts as it takes until Redis answers."""
-    backoff = Backoff()
+    """Do it, in as many attempts as it takes until Redis does it."""
+    backoff, told = Backoff(), False
     while True:
         try:
             await job()
             return
         except Unreachable as error:
-            log.debug("reaping interrupted", error=str(error))
+            if isinstance(error, ResponseError) and not told:
+                told = True
+                log.warning("reaping refused, trying on", error=str(error))
             await asyncio.sleep(backoff.next_s())
 
 

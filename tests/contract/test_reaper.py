@@ -132,6 +132,43 @@ async def test_a_name_that_was_left_over_ends_nobody_who_went_on(redis, ours, co
     assert await held(redis) == ["al"]
 
 
+async def test_what_somebody_else_wrote_among_the_members_keeps_nobody_else(redis, ours, come):
+    """Promise 6; the names of those who were there are freed, too."""
+    await redis.open()
+    await come("s1", "alice", "G1")
+    await redis.registry(("claim", "bob", "s2", 0, "tea", "bob"), gateway="G1")
+    await redis.client.set(redis.keys.room("tea")[3], "something else")
+    assert await ours.reap_the_silent() == ["G1", "G2"]
+    assert await lefts(redis) == ["alice"]
+    assert await held(redis) == []
+
+
+async def test_a_room_that_takes_nothing_keeps_no_other_gateway_s_people(redis, ours, come):
+    """Promise 6: each dead gateway is reaped whatever becomes of another one."""
+    await redis.open()
+    await come("s1", "alice", "G1")
+    await come("s2", "bob", "G2")
+    answer = await redis.registry(("claim", "carol", "s3", 0, "tea", "carol"), gateway="G1")
+    tea = redis.keys.room("tea")
+    await redis.client.hset(tea[3], "s3", f"G1 {answer[0].split()[1]} carol")
+    await redis.client.set(tea[0], "something else")
+    buried, bury = asyncio.Queue(), ours.registry.bury
+
+    async def bury_and_tell(gateway, **how):
+        await bury(gateway, **how)
+        buried.put_nowait(gateway)
+
+    ours.registry.bury = bury_and_tell
+    reaping = asyncio.create_task(ours.reaper.run_forever())
+    for gateway in await redis.beat_for(CONFIG.dead_ticks, "G3", "G4"):
+        ours.reaper.reap(gateway)
+    assert await buried.get() == "G2"
+    assert await held(redis) == ["alice", "carol"]
+    assert sorted(await lefts(redis)) == ["alice", "bob"]
+    reaping.cancel()
+    await asyncio.wait((reaping,))
+
+
 @pytest.mark.parametrize("frees", [True, False])
 async def test_after_a_single_ghost_was_ended_its_room_is_counted(redis, ours, come, frees):
     """DESIGN 4: /rooms; perhaps no gateway serves the room any more, and so none counts it."""

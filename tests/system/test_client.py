@@ -37,7 +37,7 @@ from gateway.client import (
 )
 
 SCHEMA = json.loads(Path(gateway.fronts.__file__).with_name("schema.json").read_text("utf-8"))
-README = (REPOSITORY / "README.md").read_text("utf-8")
+README = (REPOSITORY / "gateway" / "client" / "README.md").read_text("utf-8")
 
 
 class Ear:
