@@ -63,6 +63,9 @@ class Hold:
     """What was read is handed on bit by bit (TLS)."""
 
 
+_ESTABLISHED = 1
+"""The state of a TCP connection that neither side has ended."""
+
 READ_BYTES = 16_384
 """What is handed on at once, at most: no client's bytes keep the loop for long."""
 
@@ -144,6 +147,19 @@ class Connection(asyncio.BufferedProtocol):
         if taken_bytes > self._taken_bytes:
             self._taken_bytes, self.stalled_since = taken_bytes, now
         return now - self.stalled_since
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the peer has ended its side, as far as the kernel knows: be it not read yet."""
+        if self._transport is None or self._ended:
+            return True
+        sock = self._transport.get_extra_info("socket")
+        if not sock or sys.platform != "linux":
+            return False
+        with contextlib.suppress(OSError):  # tcp(7), TCP_INFO
+            state: int = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+            return state != _ESTABLISHED
+        return False
 
     def _in_kernel_bytes(self) -> int:
         """Sent by us and not acknowledged by the peer (tcp(7), SIOCOUTQ)."""

@@ -105,6 +105,14 @@ class Names:
 
     def _ask(self, seat: Seat, name: str, answered: Callable[[Answer | None], None]) -> None:
         id = seat.session.id
+
+        def wanted() -> bool:
+            if seat.leaving or seat.session.id != id:
+                return False
+            # A gateway that was stopped wakes to lines of clients that gave up, and whose
+            # sessions are elsewhere by now.
+            return not (seat.resumable and seat.connection.hung_up)
+
         self._registry.claim(
             fold_name(name),
             name,
@@ -112,7 +120,7 @@ class Names:
             seat.generation,
             seat.session.room,
             answered,
-            wanted=lambda: not seat.leaving and seat.session.id == id,
+            wanted,
         )
 
     def _granted(self, seat: Seat, answer: Granted) -> None:

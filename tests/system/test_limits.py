@@ -6,6 +6,7 @@ import time
 
 from cluster import Cluster
 from people import Person
+from processes import eventually
 
 
 async def test_who_gives_no_name_is_told_and_closed(start_cluster):
@@ -45,6 +46,7 @@ async def test_a_connection_too_many_is_told_why_and_closed(start_cluster):
     await alice.expect_silence()
     await bob.leave()
     await alice.expect("bob has left the chat")
+    await eventually(lambda: cluster.gateways[0].logged("closed"), 10, "bob's place is free")
     await cluster.join("carol")
     stranger.abort()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import socket
 from typing import Any
 
 from cluster import Cluster
@@ -235,6 +236,30 @@ async def test_a_connection_that_drops_while_it_is_granted_leaves_no_ghost(start
         alice.abort()
     await eventually(lambda: not members(cluster), 10, "nobody there", lambda: members(cluster))
     assert all(event["name"] for event in log(cluster))
+
+
+async def test_a_gateway_that_wakes_takes_no_session_from_where_it_went_on(start_cluster):
+    """Promise 6: nobody living is ever said to have left.
+
+    Somebody tried a gateway that was stopped, gave up, and is with another one.
+    """
+    cluster = await start_cluster(2)
+    secret = secrets.token_hex(16)
+    (zoe,) = await cluster.join("zoe", on=0)
+    alice = await Bot.hello(cluster.gateways[0].port, "alice", session=secret)
+    await zoe.expect("alice joined the chat")
+    for number in range(5):
+        cluster.gateways[1].stop()
+        with socket.create_connection(("127.0.0.1", cluster.gateways[1].port)) as given_up:
+            given_up.sendall(json.dumps({"name": "alice", "session": secret}).encode() + b"\n")
+        cluster.gateways[1].cont()
+        closed = number + 1
+        await eventually(
+            lambda closed=closed: len(cluster.gateways[1].logged("closed")) == closed, 10, "closed"
+        )
+        await zoe.say(f"{number}")
+        await alice.hears("message", text=f"{number}")
+    await zoe.expect_silence()
 
 
 async def test_private_lines_keep_their_place_among_the_others(start_cluster):

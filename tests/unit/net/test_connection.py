@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import struct
+import sys
 
 import pytest
 
@@ -127,6 +129,29 @@ async def test_who_sends_nothing_more_may_still_read(connection, peer):
     connection.send(b"bye")
     connection.close(CloseReason.HUNG_UP, timeout_s=FOR_EVER_S)
     assert await read_all(peer) == b"bye"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="by Linux's TCP_INFO")
+@pytest.mark.parametrize("resets", [False, True])
+async def test_the_end_of_a_peer_is_known_before_it_is_read(connection, resets):
+    """names: a gateway that was stopped may wake to a line of one who is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        peer = socket.create_connection(listening.getsockname())
+        ours, _ = listening.accept()
+    ours.setblocking(False)
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, ours)
+    connection.hold(Hold.BUSY)
+    peer.sendall(b"not read\n")
+    assert not connection.hung_up
+    if resets:
+        connection.send(b"nor is this")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+    assert connection.hung_up
+    assert connection.receiver.told == []
+    connection.abort(CloseReason.HUNG_UP)
+    await connection.receiver.over
+    assert connection.hung_up
 
 
 async def test_a_peer_that_is_gone_is_told_once(connection, peer):

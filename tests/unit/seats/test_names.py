@@ -32,6 +32,7 @@ class Seat:
         self.session = Session(session)
         self.generation, self.held, self.resume_at = 0, (), None
         self.hears, self.leaving, self.resumable = True, False, False
+        self.connection = SimpleNamespace(hung_up=False)
         self.told, self.ended = [], None
 
     def pump(self):
@@ -123,6 +124,16 @@ def test_who_is_granted_a_name_has_it_and_its_session(names, host, registry, ali
     assert (alice.session.name, alice.generation, alice.held) == ("Alice", 3, (("alice", 3),))
     assert names.holder_of("S1") is alice
     assert host.named == [alice]
+
+
+def test_who_has_hung_up_takes_no_session_from_where_it_may_be(names, registry):
+    """Promise 6: its line was read late, by a gateway that was stopped."""
+    program, person = comes_with_secret(names), Seat("S2")
+    for seat in (program, person):
+        names.claim(seat, "Alice")
+        seat.connection.hung_up = True
+    wanted = [asked[-1]() for asked in registry.asked]
+    assert wanted == [False, True]
 
 
 def test_who_can_hear_no_more_holds_no_session(names, alice):
