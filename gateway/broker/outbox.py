@@ -274,11 +274,14 @@ class Outbox:
         del self._ready[batch.room]
         self._queues[batch.room].refused = True
 
-    def try_again(self, room: str) -> None:
-        """Send what Redis refused before."""
-        if queue := self._queues.get(room):
-            queue.refused = False
-            self._ready[room] = None
+    def try_again(self, room: str) -> bool:
+        """Send what Redis refused before.  False if there is nothing any more."""
+        queue = self._queues.get(room)
+        if queue is None:
+            return False
+        queue.refused = False
+        self._ready[room] = None
+        return True
 
     def lost(self, batch: Batch) -> None:
         """No answer came: it may have been applied.  To be repeated under its number."""

@@ -181,8 +181,10 @@ class Publisher:
         asyncio.get_running_loop().call_later(wait_s, self._try_again, room)
 
     def _try_again(self, room: str) -> None:
-        self.outbox.try_again(room)
-        self._wake.set()
+        if self.outbox.try_again(room):
+            self._wake.set()
+        else:
+            self._refused.pop(room, None)
 
     def _call(self, batch: Batch) -> Call:
         keys, constant = self._of_room(batch.room)
