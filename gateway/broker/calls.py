@@ -98,7 +98,7 @@ class Caller:
     async def reach(self) -> None:
         """Return when a connection is there for the next call.  Raises ``NotSent``."""
         if not self._idle:
-            with _cancellable():
+            with cancellable():
                 self._idle.append(await self._connect())
 
     async def call(self, calls: Sequence[Call]) -> list[Any]:
@@ -109,7 +109,7 @@ class Caller:
         was not run.  Scripts that Redis does not know (any more) are loaded and called again.
         """
         try:
-            with _cancellable():
+            with cancellable():
                 replies = await self._call(calls)
         except Unreachable:
             # The other connections are as suspect: each would cost a time-out of its own.
@@ -187,7 +187,7 @@ class Caller:
 
 
 @contextlib.contextmanager
-def _cancellable() -> Iterator[None]:
+def cancellable() -> Iterator[None]:
     """Raise the ``CancelledError`` that came in between and was swallowed.
 
     Below Python 3.12 ``asyncio.wait_for``, with which redis-py greets a server, can do that

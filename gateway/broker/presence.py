@@ -98,7 +98,9 @@ class Presence:
                 self._error = str(error) or type(error).__name__
                 self._demoted |= from_replica(error)
             self._judge()
-            due = max(due + self._config.beat_s, loop.time())
+            now = loop.time()
+            due = max(due + self._config.beat_s, now)
+            due = min(due, now + self._config.beat_s)  # one that was hurried puts off no other
             await self._watch_until(due)
 
     async def _watch_until(self, due: float) -> None:

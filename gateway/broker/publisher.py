@@ -135,7 +135,7 @@ class Publisher:
             self._look_if_drained()
 
     async def run_once(self) -> bool:
-        """One pipeline.  False if Redis did not answer it, and there is to be a pause."""
+        """One pipeline.  False if Redis took none of it, and there is to be a pause."""
         self._cadence.taken()
         try:
             # Before anything is taken: what waits can be told that it was not delivered.
@@ -155,30 +155,35 @@ class Publisher:
             for batch in batches:
                 self.outbox.lost(batch)
             return False
+        takes_some = not all(isinstance(reply, RedisError) for reply in replies)
         for batch, reply in zip(batches, replies, strict=True):
             if isinstance(reply, RedisError):
-                self._put_off(batch, reply)
+                self._complain(batch.room, reply)
+                if takes_some or "WRONGTYPE" in str(reply):
+                    takes_some = True
+                    self._put_off(batch)
+                else:
+                    self.outbox.failed(batch)
             elif reply == b"epoch":
                 if self.outbox.other_log(batch):
                     self._on_other_log(batch.room)
             else:
                 self._refused.pop(batch.room, None)
                 self._answered(batch, reply.split())
-        return True
+        return takes_some
 
-    def _put_off(self, batch: Batch, error: RedisError) -> None:
-        """Redis does not take a room's events: say so once, and try again now and then.
-
-        Other rooms need not wait for it.
-        """
-        room = batch.room
+    def _complain(self, room: str, error: RedisError) -> None:
+        """Say once that Redis does not take a room's events, until it does again."""
         if room not in self._refused:
             self._refused[room] = Backoff()
             log.warning("publish refused", room=room, error=str(error))
+
+    def _put_off(self, batch: Batch) -> None:
+        """It is the room: try again now and then, and have no other one wait for it."""
         self.retries += 1
         self.outbox.refused(batch)
-        wait_s = self._refused[room].next_s()
-        asyncio.get_running_loop().call_later(wait_s, self._try_again, room)
+        wait_s = self._refused[batch.room].next_s()
+        asyncio.get_running_loop().call_later(wait_s, self._try_again, batch.room)
 
     def _try_again(self, room: str) -> None:
         if self.outbox.try_again(room):

@@ -7,6 +7,7 @@ what comes for a holder that is not one any more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from gateway.broker.backoff import Backoff
-from gateway.broker.calls import Unreachable
+from gateway.broker.calls import Unreachable, cancellable
 from gateway.broker.keys import Keys, inbox
 from gateway.broker.outbox import Operation, Outcome
 from gateway.broker.publisher import Publisher
@@ -29,6 +30,11 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 
+_AT_ONCE = 4
+"""Gateways reaped at once: each takes a connection now and then."""
+_PATIENCE_S = 60.0
+"""A room that takes no event for so long does not keep a gateway's names, and its lease."""
+
 
 class Reaper:
     """Reaps dead gateways, each whatever becomes of the others, and single ghosts on demand."""
@@ -40,6 +46,7 @@ class Reaper:
         self._registry = registry
         self._dead: asyncio.Queue[GatewayId] = asyncio.Queue()
         self._reaping: set[GatewayId] = set()
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._uncounted: asyncio.Queue[str] = asyncio.Queue()
 
     def reap(self, gateway: GatewayId) -> None:
@@ -75,7 +82,8 @@ class Reaper:
 
     async def reap_one(self, gateway: GatewayId) -> None:
         """Reap a dead gateway, in as many attempts as it takes."""
-        await _repeat(partial(self._reap, gateway))
+        async with self._at_once:
+            await _repeat(partial(self._reap, gateway))
         self._reaping.discard(gateway)
 
     async def _count_forever(self) -> None:
@@ -94,7 +102,9 @@ class Reaper:
         rooms = sorted({ghost.room for ghost in held})
         lost = [each for room in rooms for each in await self._lost(room, gateway, held)]
         # Of all rooms at once: one that takes nothing does not keep the others waiting.
-        await _each(self._end_membership, lost)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await _each(self._end_membership, lost)
         for room in sorted({room for room, _ in lost}):
             await self._count(room)
         await _each(
@@ -113,11 +123,11 @@ class Reaper:
         if not folded:
             return []
         records = await self._client.hmget(self._keys.names, list(folded))
-        found = [
-            Ghost(key.decode(), *parse_record(cast(bytes, record)))
-            for key, record in zip(folded, records, strict=True)
-            if record is not None
-        ]
+        found = []
+        for key, record in zip(folded, records, strict=True):
+            with contextlib.suppress(ValueError):  # what somebody else wrote is nobody's
+                if record is not None:
+                    found.append(Ghost(key.decode(), *parse_record(cast(bytes, record))))
         return [ghost for ghost in found if ghost.holder.gateway == gateway]
 
     async def _lost(
@@ -167,7 +177,8 @@ async def _repeat(job: Callable[[], Awaitable[None]]) -> None:
     backoff, told = Backoff(), False
     while True:
         try:
-            await job()
+            with cancellable():
+                await job()
             return
         except Unreachable as error:
             if isinstance(error, ResponseError) and not told:

@@ -173,7 +173,7 @@ class LineFront:
             return b""
         self._telnet = self._telnet or TelnetFilter()
         self._take(self._telnet.feed(data))
-        return self._telnet.answers
+        return bytes(self._telnet.answers)
 
     def _take(self, text: bytes) -> None:
         if not text:

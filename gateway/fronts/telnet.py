@@ -46,7 +46,7 @@ class TelnetFilter:
         self._verb = 0  # what of a command stands before its option
         self._sub_bytes = 0  # of the subnegotiation up to here
         self._after_cr = False
-        self.answers = b""
+        self.answers = bytearray()
         """What the client is to be sent for what the last ``feed`` took out."""
 
     @staticmethod
@@ -62,7 +62,7 @@ class TelnetFilter:
         be none.  Of a subnegotiation that is too long that byte stays, to the same end.
         Outside of subnegotiations no end of a line is ever taken out.
         """
-        self.answers = b""
+        self.answers = bytearray()
         if self._at is not _At.TEXT or _IAC in data:
             data = self._without_commands(data)
         if not data:

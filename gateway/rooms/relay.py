@@ -48,6 +48,7 @@ class Relay:
     """
 
     __slots__ = (
+        "_asked_with",
         "_counts",
         "_dropped",
         "_held",
@@ -66,6 +67,7 @@ class Relay:
         self._line = b""  # at offset; b'' if not known
         self._held: list[Envelope] = []
         self._held_bytes = 0
+        self._asked_with = 0  # so many were held when the log was asked
         self._dropped = False  # something came that was not held
         self._hold_bytes = hold_bytes
         self._counts = counts
@@ -86,6 +88,10 @@ class Relay:
                 self._hold(envelope)
         return out
 
+    def asked(self) -> None:
+        """The log is being asked: until ``read``, what comes is held."""
+        self.behind, self._asked_with = True, len(self._held)
+
     def read(self, reading: Reading) -> list[Envelope | Missed]:
         """What the log says.  Returns what can be delivered now, in order."""
         out: list[Envelope | Missed] = []
@@ -103,6 +109,7 @@ class Relay:
         else:
             self._replay(reading, out)
         if not self.behind:
+            self._drop_unreal(reading.offset)
             self._release_held(out)
         if self._dropped:
             # It may have come after this reading: only another one tells.
@@ -127,6 +134,12 @@ class Relay:
             else:
                 self._miss(out)
                 self._jump_to_end(reading)
+
+    def _drop_unreal(self, end: int) -> None:
+        """What was held when the log was asked, and is none of its lines, was of another log."""
+        before, after = self._held[: self._asked_with], self._held[self._asked_with :]
+        self._held = [envelope for envelope in before if envelope.offset <= end] + after
+        self._asked_with = 0
 
     def _release_held(self, out: list[Envelope | Missed]) -> None:
         held = sorted(self._held, key=lambda envelope: envelope.offset)

@@ -52,7 +52,8 @@ _PAGES_OF_SENDQ = 16
 class Surroundings:
     """What a room needs of its gateway.
 
-    ``look_at(room)`` has its log read soon; ``emptied(room)`` is called when
+    ``look_at(room)`` has its log read soon, ``look_later(room)`` after a moment;
+    ``emptied(room)`` is called when
     nobody here is in it any more; ``on_post`` gets what is for one session only.
     """
 
@@ -63,6 +64,7 @@ class Surroundings:
     inquiries: Inquiries
     counts: Counts
     look_at: Callable[[Room], None]
+    look_later: Callable[[Room], None]
     emptied: Callable[[Room], None]
     on_post: Callable[[Envelope], None]
 
@@ -219,7 +221,7 @@ class Room:
 
     def question(self) -> Question:
         """What to ask of the log.  Until ``read``, what arrives is held."""
-        self.relay.behind = True
+        self.relay.asked()
         self._joined_since = False
         return Question(
             self.name,
@@ -263,10 +265,13 @@ class Room:
         elif self.relay.offset == snapshot.offset:
             if snapshot.members is not None:
                 self._check_members(snapshot.members)
-            if len(self.people) != snapshot.people:
+            if len(self.people) != snapshot.people and not self._keeping:
                 self._people_unknown = True  # what is known is wrong: read them again
         if self.relay.behind or self._people_unknown:
-            self._around.look_at(self)
+            asks_more = self._people_unknown and snapshot.members is None
+            brought = asks_more or (known, was_at) != (self.relay.epoch, self.relay.offset)
+            # What brought nothing new is not to be asked again and again without a pause.
+            (self._around.look_at if brought else self._around.look_later)(self)
         self._close_if_empty()
 
     def _check_members(self, members: Mapping[SessionId, Membership]) -> None:
@@ -315,7 +320,9 @@ class Room:
                         self._recent.append(item)
                     out.append(item)
                 case Joined(session, name):
-                    joiner = self._joining.get(session)
+                    # One of another gateway's has the same session, and another membership.
+                    ours = item.gateway == self._around.gateway
+                    joiner = self._joining.get(session) if ours else None
                     if joiner:  # the strings that are here already
                         session = joiner.session_id
                         name = joiner.name if joiner.name == name else name
@@ -416,6 +423,7 @@ class Room:
             event = Renamed(session, known, resident.name)
             self._around.publisher.submit(Operation(self.name, resident.holder, event, whatever))
         self.people[session] = resident.name
+        self._sorted = None, []
         self._residents[session] = resident
         if resident.resume is None:
             history = [Said(self.name, e) for e in self._recent if e.offset <= offset]

@@ -32,6 +32,10 @@ log = get_logger(__name__)
 _READ_ROOMS = 64
 """Rooms whose logs are read in one pipeline."""
 _REPORT_S = 0.5
+_REPORT_ANEW_S = 30.0
+"""After which the registry is told of all rooms, whatever somebody else told it."""
+_AGAIN_S = 0.1
+"""Until a room's log is read again that had nothing new."""
 _UNREADABLE_S = 1.0
 """Until a room's log is tried again that Redis would not read; others need not wait for it."""
 
@@ -192,8 +196,10 @@ class Rooms:
     async def report_forever(self) -> None:
         """Keep the registry's list of rooms."""
         while True:
-            await asyncio.sleep(_REPORT_S)
-            self.report()
+            for _ in range(round(_REPORT_ANEW_S / _REPORT_S)):
+                await asyncio.sleep(_REPORT_S)
+                self.report()
+            self._reported.clear()
 
     def report(self) -> None:
         """Let the registry know of the rooms whose number of people changed."""
@@ -233,6 +239,9 @@ class Rooms:
         self._behind[room] = None
         self._wake.set()
 
+    def _look_later(self, room: Room) -> None:
+        asyncio.get_running_loop().call_later(_AGAIN_S, self._look_at, room)
+
     def _open(self, name: str) -> Room:
         around = Surroundings(
             self._config,
@@ -242,6 +251,7 @@ class Rooms:
             self._inquiries,
             self.counts,
             look_at=self._look_at,
+            look_later=self._look_later,
             emptied=self._close,
             on_post=self._on_post,
         )

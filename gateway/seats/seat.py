@@ -367,7 +367,8 @@ class Seat:
         while not self.leaving:
             if not session.listening:
                 return
-            if not front.pending:
+            # Bytes that leave nothing to handle (telnet's own) are to be paid for, too.
+            if not front.pending and self._bytes >= 0:
                 self._handled_all()
                 return
             if self.outstanding >= self._most_outstanding:

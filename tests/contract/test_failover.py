@@ -134,6 +134,18 @@ async def test_who_is_ready_knows_rediss_time(cluster, stack):
     assert ours.time_when_ready == pytest.approx(int(seconds), abs=30)
 
 
+async def test_beats_that_were_hurried_put_off_no_other(cluster, stack):
+    """Promise 6: a gateway whose subscription is made anew again and again is alive."""
+    ours = Presences(cluster.old.url)
+    await ours.run(stack)
+    for _ in range(60):  # a beat each; one after the other they would last for 3 s
+        before = ours.beats
+        ours.presence.subscribed()
+        await eventually(lambda before=before: ours.beats > before, 5, "a beat")
+    before = ours.beats
+    await eventually(lambda: ours.beats > before + 1, 1, "the beats after them")
+
+
 async def test_a_subscription_that_is_held_is_not_taken_for_a_dead_one(cluster, stack):
     """hub: what was taken is to be delivered first; meanwhile no probe is read."""
     ours = Presences(cluster.old.url, probe_timeout_s=0.3)

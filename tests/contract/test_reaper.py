@@ -1,12 +1,13 @@
 """What a dead gateway leaves behind is ended, and nothing else."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 from gateway.broker.outbox import Holder
 from gateway.broker.publisher import Publisher
-from gateway.broker.reaper import Reaper
+from gateway.broker.reaper import Reaper, _repeat
 from gateway.broker.registry import Ghost, Registry
 from gateway.config import Config
 
@@ -138,9 +139,26 @@ async def test_what_somebody_else_wrote_among_the_members_keeps_nobody_else(redi
     await come("s1", "alice", "G1")
     await redis.registry(("claim", "bob", "s2", 0, "tea", "bob"), gateway="G1")
     await redis.client.set(redis.keys.room("tea")[3], "something else")
+    await redis.claim("carol", "s3", gateway="G1")
+    await redis.client.hset(redis.keys.names, "carol", "something else")
     assert await ours.reap_the_silent() == ["G1", "G2"]
     assert await lefts(redis) == ["alice"]
-    assert await held(redis) == []
+    assert await held(redis) == ["carol"]
+
+
+async def test_reaping_ends_though_redis_py_swallows_a_cancellation():
+    """python/cpython#86296: else a gateway that is told to end never does."""
+
+    async def job():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+
+    reaping = asyncio.create_task(_repeat(job))
+    await asyncio.sleep(0)
+    reaping.cancel()
+    done, _ = await asyncio.wait((reaping,), timeout=5)
+    assert done
+    assert reaping.cancelled()
 
 
 async def test_a_room_that_takes_nothing_keeps_no_other_gateway_s_people(redis, ours, come):

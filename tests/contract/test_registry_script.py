@@ -126,6 +126,18 @@ async def test_a_name_whose_gateway_missed_two_beats_is_a_ghosts(redis):
     assert (await redis.claim("alice", "s2", gateway="G2")).startswith("ok ")
 
 
+async def test_a_record_that_somebody_else_wrote_is_nobody_s(redis):
+    """Promise 5: who asks for that name gets it, and others are answered as ever."""
+    for name in ("alice", "bob"):
+        await redis.client.hset(redis.keys.names, name, "something else")
+    find = ("find", "bob", "", 0, "", "")
+    claim = ("claim", "alice", "s1", 0, "lobby", "alice")
+    found, claimed, other = await redis.registry(
+        find, claim, ("claim", "carol", "s2", 0, "lobby", "carol")
+    )
+    assert (found, claimed.split()[0], other.split()[0]) == ("absent", "ok", "ok")
+
+
 async def test_a_name_whose_gateway_is_unknown_is_a_ghosts(redis):
     """DESIGN 3: a lease is the proof of life on which a name hangs."""
     await redis.claim("alice", "s1")

@@ -5,6 +5,7 @@ import re
 import time
 
 from cluster import Cluster
+from operators import Operator
 from people import Person
 from processes import eventually
 
@@ -120,3 +121,18 @@ def _summed(person: Person) -> tuple[int, int]:
         for joined, left in re.findall(r"^\* (?:(\d+) joined)?(?:, )?(?:(\d+) left)?$", line)
     ]
     return sum(joined for joined, _ in sums), sum(left for _, left in sums)
+
+
+async def test_who_sends_nothing_but_telnet_s_own_bytes_is_read_at_its_rate(start_cluster):
+    """Promise 5: nothing of them is left to handle, but reading them is work."""
+    limits = ("--rate", "1", "--burst", "2", "--max-line", "64", "--admin-port", "0")
+    cluster = await start_cluster(1, *limits)
+    alice = await cluster.newcomer()
+    hostile = await cluster.newcomer()
+    hostile.send(b"\xff\xf1" * 8_000_000)
+    operator = Operator(cluster.gateways[0])
+    for _ in range(50):
+        taken = (await operator.metrics())["gateway_received_bytes_total"]
+    assert taken < 1_000_000
+    await alice.join("alice")
+    hostile.abort()

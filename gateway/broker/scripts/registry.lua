@@ -54,6 +54,7 @@ local function look_up(folded)
   if not record then return nil end
   local holder, session, generation, room, name =
     string.match(record, '^(%S+) (%S+) (%d+) (%S+) (%S+)$')
+  if not holder then return nil end  -- nobody's: somebody else wrote it
   return {
     record = record, folded = folded, here = holder == gateway, gateway = holder,
     session = session, generation = tonumber(generation), room = room, name = name,

@@ -114,6 +114,9 @@ async def test_a_room_of_which_redis_takes_nothing_keeps_no_other_one_waiting(st
 
     stage.answer = answer
     stage.say("cup", "tea")
+    await stage.asked.wait()
+    await asyncio.sleep(0)
+    assert not stage.publisher.outbox.ready
     for number in range(50):
         stage.say(f"{number}")
         assert await stage.told.get() == (f"{number}", Outcome.CONFIRMED)
@@ -124,14 +127,18 @@ async def test_a_room_of_which_redis_takes_nothing_keeps_no_other_one_waiting(st
 
 @pytest.mark.parametrize("stage", [FOR_EVER_S], indirect=True)
 async def test_what_redis_refused_is_said_when_it_takes_it(stage):
-    answers = iter([[ResponseError("READONLY")], [b"1"]])
+    """All of it, over one connection: each of a replica's answers costs it."""
+    refused = [ResponseError("READONLY")] * 100
 
     async def answer():
-        return next(answers)
+        return refused if len(stage.calls) < 4 else [b"1"] * 100
 
     stage.answer = answer
-    stage.say("one")
-    assert await stage.told.get() == ("one", Outcome.CONFIRMED)
+    for number in range(100):
+        stage.say("one", f"room{number}")
+    for _ in range(100):
+        assert await stage.told.get() == ("one", Outcome.CONFIRMED)
+    assert stage.calls == [100] * 4
 
 
 async def test_what_is_restored_is_left_to_send(stage):

@@ -147,6 +147,25 @@ def test_a_log_that_lost_its_end_is_another_one(relay):
     assert relay.take(events(4, batch=1)) == events(4, batch=1)
 
 
+def test_what_was_held_when_a_log_was_asked_that_does_not_have_it_is_of_another_one(relay):
+    """A failover lost the end: what was published of it is never delivered, nor waited for."""
+    assert relay.take(events(8)) == []
+    relay.asked()
+    relay.take(events(9, batch=1))
+    assert relay.read(reading(7, 6, 7, known=5)) == events(6, 7)
+    assert relay.behind  # for 9, which is held
+    relay.asked()
+    of_now = events(8, 9, batch=1)
+    assert relay.read(Reading("a", 9, event(7).raw, of_now, of_now[-1].raw)) == of_now
+    assert place(relay) == ("a", 9, False)
+
+
+def test_what_came_after_a_log_was_asked_may_be_newer_than_it(relay):
+    relay.asked()
+    relay.take(events(8))
+    assert relay.read(reading(7, 6, 7, known=5)) == events(6, 7, 8)
+
+
 @pytest.mark.parametrize("last", [5, 6, 9])
 def test_a_log_that_grew_again_is_known_by_the_entry_at_ones_own_offset(relay, last):
     """DESIGN 3: the entry at one's own last offset is compared by identity."""

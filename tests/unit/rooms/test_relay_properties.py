@@ -102,7 +102,7 @@ class RelayMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.reading)
     @rule(page=st.integers(1, 4))
     def a_reading_is_asked_for(self, page: int) -> None:
-        self.relay.behind = True  # what arrives meanwhile is held
+        self.relay.asked()
         self.reading = self.log.read(self.relay.epoch, self.relay.offset, page)
 
     @precondition(lambda self: self.reading)

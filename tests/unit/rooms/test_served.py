@@ -20,6 +20,7 @@ from gateway.chat.events import (
     encode_event,
 )
 from gateway.config import Config
+from gateway.rooms import served
 from gateway.rooms.hub import Hub
 from gateway.rooms.served import Rooms
 
@@ -35,6 +36,7 @@ class Log:
 
     def __init__(self):
         self.epoch, self.lines, self.members = "a", [], {}
+        self.people_more = 0
         self._asked = asyncio.Semaphore(0)
         self._may_read = asyncio.Semaphore(0)
         self._came = asyncio.Semaphore(0)
@@ -87,7 +89,7 @@ class Log:
         return Snapshot(
             self.epoch,
             len(self.lines),
-            len(self.members),
+            len(self.members) + self.people_more,
             at_known,
             [event for event in events if event.offset > after and question.epoch],
             members,
@@ -242,7 +244,7 @@ async def test_who_joins_gets_the_history_before_and_the_events_after(stage):
     stage.rooms.subscribed(LOBBY)
     await stage.look()
     three, four = says("three", "four")
-    stage.arrive(stage.log.append(three, Joined("s1", "alice"), four))
+    stage.arrive(stage.log.append(three, Joined("s1", "alice"), four, gateway="G1"))
     stage.hub.flush()
     welcome, after = alice.heard
     assert [said.envelope.event.text for said in welcome.history] == ["one", "two", "three"]
@@ -297,6 +299,74 @@ async def test_of_another_log_members_are_told_and_kept_in_it(stage):
     ((room, epoch, (keep,)),) = stage.served
     assert (room, epoch, keep.silent, keep.event) == ("lobby", "b", True, Joined("s1", "alice"))
     assert stage.rooms.people("lobby") == ["alice"]
+
+
+async def nothing_is_asked(stage):
+    """At once, that is."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not stage.log.is_asked
+
+
+async def test_a_line_that_no_log_has_is_neither_delivered_nor_asked_for_again_and_again(stage):
+    """Promise 2: it was published of a log that lost its end."""
+    alice = await stage.enter()
+    lost = says("one", "two", "lost")
+    payload = stage.log.append(*lost).split(b"\n")[-1]
+    del stage.log.lines[-3:]
+    stage.arrive(payload)
+    await stage.look()
+    await nothing_is_asked(stage)
+    one, two, three, four = says("1", "2", "3", "4")
+    stage.arrive(stage.log.append(one, two, three, four))
+    stage.hub.flush()
+    assert alice.heard == [one, two, three, four]
+
+
+async def test_a_log_that_is_not_filled_again_yet_is_not_asked_again_and_again(stage, monkeypatch):
+    """Memory is full, and what is kept is refused for a while: not even after a moment."""
+    monkeypatch.setattr(served, "_AGAIN_S", 0.0)
+    await stage.enter()
+    stage.log.epoch, stage.log.lines, stage.log.members = "b", [], {}
+    stage.rooms.other_log("lobby")
+    await stage.look()
+    await stage.look()
+    await nothing_is_asked(stage)
+
+
+async def test_a_number_of_people_that_is_never_right_is_not_asked_for_again_and_again(stage):
+    await stage.enter()
+    stage.log.people_more = 1
+    stage.rooms.subscribed(LOBBY)
+    await stage.look()
+    await stage.look()
+    await nothing_is_asked(stage)
+
+
+async def test_a_joined_of_the_same_session_elsewhere_is_not_ones_own(stage):
+    """Promise 6: what ends that membership does not end this one."""
+    await stage.enter("s0", "carol")
+    sam = Resident("s1", "sam", stage.encoding)
+    sam.holder = Holder("G1", "s1", 2)
+    stage.rooms.enter("lobby", sam)
+    (join,) = stage.submitted
+    stage.arrive(stage.log.append(Joined("s1", "sam"), gateway="G2"))
+    stage.arrive(stage.log.append(Left("s1", "sam"), gateway="G2"))
+    assert sam.notes == []
+    payload = stage.log.append(Joined("s1", "sam"), gateway="G1")
+    join.told(Outcome.CONFIRMED, len(stage.log.lines))
+    stage.arrive(payload)
+    assert [note[0] for note in sam.notes] == ["joined"]
+    assert stage.rooms.people("lobby") == ["carol", "sam"]
+
+
+async def test_a_new_name_of_one_who_comes_from_elsewhere_is_known_at_once(stage):
+    stage.log.append(Joined("s1", "old"))
+    await stage.enter("s0", "carol")
+    assert stage.rooms.people("lobby") == ["carol", "old"]
+    stage.rooms.enter("lobby", Resident("s1", "new", stage.encoding))
+    stage.submitted[0].told(Outcome.CONFIRMED, 0)
+    assert stage.rooms.people("lobby") == ["carol", "new"]
 
 
 async def test_a_reading_of_before_somebody_was_kept_ends_nobody(stage):
