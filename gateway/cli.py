@@ -68,6 +68,20 @@ def _redis_url(ctx: click.Context, param: click.Parameter, url: str | None) -> s
     return url
 
 
+def _address_to_listen_on(ctx: click.Context, param: click.Parameter, host: str) -> str:
+    """Not '', which would be every address of the machine."""
+    if not host:
+        raise click.BadParameter("which address? (0.0.0.0 is all of them)", ctx, param)
+    return host
+
+
+_CHECKS = {
+    "redis_url": _redis_url,
+    "host": _address_to_listen_on,
+    "admin_host": _address_to_listen_on,
+}
+
+
 def _check_password_file(url: str, path: str) -> None:
     """Raises ``UsageError`` for a password in a file that belongs to no Redis, or to two."""
     if problem := redis_url.problem_of_password_file(url, path):
@@ -114,8 +128,7 @@ def _option(setting: Field[Any], *, help: str = "") -> click.Option:
         more["type"] = click.Choice(choices)
     else:
         more["metavar"] = meta.get("metavar", "TEXT")
-        if setting.name == "redis_url":
-            more["callback"] = _redis_url
+        more["callback"] = _CHECKS.get(setting.name)
     return Flag(
         [_flag_of(setting)],
         # As text, like what is typed: one check for both.
@@ -383,7 +396,8 @@ def _name_of(ctx: click.Context | None, args: Sequence[str] | None) -> str:
 def _text_of(error: click.UsageError) -> str:
     if isinstance(error, click.BadParameter) and error.param:
         return f"{error.param.get_error_hint(error.ctx)}: {error.message}"
-    return error.format_message()
+    text = error.format_message()
+    return text if text != "Missing command." else f"{text} gateway --help lists them"
 
 
 def _complain(name: str, text: str) -> None:

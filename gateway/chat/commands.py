@@ -209,7 +209,7 @@ def parse(line: str) -> Command:
     if not word:
         # A blank came in between, or nothing at all.
         return Unknown("", nearest(rest.strip().partition(" ")[0]) or "help")
-    return Unknown(word, nearest(word))
+    return Unknown(word, nearest(word) or "help")
 
 
 _LONGEST_TYPO = max(map(len, _MEANT)) + 4

@@ -83,11 +83,13 @@ def _history(history: History, end: str) -> str:
 
 
 def _welcome(welcome: Welcome, end: str) -> str:
-    lines = [f"welcome to {welcome.room}, {welcome.name}; /help lists the commands"]
+    lines = [
+        f"welcome to {welcome.room}, {welcome.name}; /help lists the commands",
+        words.here(welcome.people, welcome.names),
+    ]
     if welcome.history:
         lines.append(words.last(len(welcome.history)))
         lines.extend(map(_said, welcome.history))
-    lines.append(words.here(welcome.people, welcome.names))
     return _starred(lines, end)
 
 

@@ -236,12 +236,9 @@ class Listener:
         now = asyncio.get_running_loop().time()
         if now - self._refusal_logged_at[reason] >= _REFUSALS_LOGGED_EVERY_S:
             self._refusal_logged_at[reason] = now
+            more = {"error": str(error)} if str(error) else {}
             log.warning(
-                "refused",
-                reason=reason.value,
-                peer=peer,
-                error=str(error),
-                so_far=self.refused[reason],
+                "refused", reason=reason.value, peer=peer, **more, so_far=self.refused[reason]
             )
 
     def opened(self, connection: Connection) -> None:

@@ -73,7 +73,8 @@ class Host:
         self.closes: dict[CloseReason, int] = {}
         self.seats: dict[Seat, None] = {}
         self.names = Names(self)
-        self._newcomers = Newcomers(config.name_timeout)
+        self._tick_s = min(_TICK_S, config.name_timeout / 4)
+        self._newcomers = Newcomers(config.name_timeout, self._tick_s)
         self._told_to_wait: set[Seat] = set()
         self._moving: set[Seat] = set()  # whose `left` is not confirmed yet
         self._departing = 0
@@ -124,7 +125,7 @@ class Host:
         loop = asyncio.get_running_loop()
         last = loop.time()
         while True:
-            await asyncio.sleep(min(_TICK_S, self.config.name_timeout / 4))
+            await asyncio.sleep(self._tick_s)
             now = loop.time()
             self._newcomers.tick(now - last, ready=self.ready)
             last = now

@@ -21,8 +21,9 @@ _AGAIN_S = 0.25
 class Newcomers:
     """The seats without a name."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+    def __init__(self, timeout_s: float, tick_s: float) -> None:
+        """``tick`` is called each ``tick_s``: who comes in between has its time from the next."""
+        self._timeout_s = timeout_s + tick_s
         self._ready_s = 0.0  # how long Redis has been there
         self._asked: dict[Seat, None] = {}  # in the order of their deadlines
         self._late: dict[Seat, None] = {}  # past theirs, with a name that is being claimed

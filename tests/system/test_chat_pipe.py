@@ -99,7 +99,7 @@ async def test_each_line_that_was_refused_is_told_and_makes_the_exit_code_1(gate
     assert code == 1
     assert sorted(err.splitlines()) == [
         "gateway chat: line 1: carol is not here",
-        "gateway chat: line 2: unknown command: /etc/passwd",
+        "gateway chat: line 2: unknown command: /etc/passwd, did you mean /help?",
         "gateway chat: line 3: usage: /me TEXT",
         "gateway chat: line 4: that line was not UTF-8, not sent",
     ]

@@ -192,7 +192,10 @@ def test_the_log_format_is_set_before_the_gateway_starts(run, ran):
             "gateway cluster: --port: no room for 3 gateways after 65533",
         ),
         ("--nope", "gateway: No such option '--nope'."),
-        ("", "gateway: Missing command."),
+        ("serve --host=", "gateway serve: --host: which address? (0.0.0.0 is all of them)"),
+        ("serve --admin-host=", "gateway serve: --admin-host: which address?"),
+        ("cluster --host=", "gateway cluster: --host: which address?"),
+        ("", "gateway: Missing command. gateway --help lists them"),
     ],
 )
 def test_bad_usage_gets_one_line_and_exit_code_2(run, ran, args, line):

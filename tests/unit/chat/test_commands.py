@@ -43,7 +43,7 @@ def test_a_line_is_what_it_says(line, command):
     [
         ("/nock al", "nock", "nick"),
         ("/QIUT", "QIUT", "quit"),
-        ("/xyzzy", "xyzzy", ""),
+        ("/xyzzy", "xyzzy", "help"),
         ("/EXIT", "EXIT", "quit"),
         ("/bye now", "bye", "quit"),
         ("/part", "part", "leave"),

@@ -87,9 +87,9 @@ HISTORY = ["* last 2 lines:", "* 23:59 alice: hi", "* 00:00 ** alice waves"]
         (900, [], "* 900 people are here"),
     ],
 )
-def test_a_newcomer_reads_welcome_then_history_then_who_is_here(people, names, who, history):
+def test_a_newcomer_reads_welcome_then_who_is_here_then_history(people, names, who, history):
     """The line front's table: welcome, who is here, history as ``* HH:MM NAME: TEXT`` (UTC)."""
     said = [said_at(AT_MS, HI), said_at(AT_MS + 1000, WAVES)] if history else []
     welcome = CRLF.encode(ev.Welcome("bob", "lobby", "e", 7, people, names, said)).decode()
     first = "* welcome to lobby, bob; /help lists the commands"
-    assert welcome.split("\r\n") == [first, *history, who, ""]
+    assert welcome.split("\r\n") == [first, who, *history, ""]

@@ -23,7 +23,7 @@ class Seat:
 
 @pytest.fixture
 def newcomers():
-    return Newcomers(timeout_s=10)
+    return Newcomers(timeout_s=9, tick_s=1)
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ async def test_lines_that_are_refused_here_and_there_are_told_with_their_numbers
     stdin[1].close()
     assert await running(gateway, stdin[0]) == 1
     assert sorted(capsys.readouterr().err.splitlines()) == [
-        "gateway chat: line 2: unknown command: /nobody",
+        "gateway chat: line 2: unknown command: /nobody, did you mean /help?",
         "gateway chat: line 4: nobody is not here",
         "gateway chat: line 5: that line was not UTF-8, not sent",
         "gateway chat: line 6: usage: /history [N]",
