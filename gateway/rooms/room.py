@@ -216,7 +216,12 @@ class Room:
         """Have a room in which nothing happens compared: the tail of it can be lost."""
         if self._touched:
             self._touched = False  # a hole would have shown
-        elif self._subscribed:
+        else:
+            self.compare()
+
+    def compare(self) -> None:
+        """Have the room compared with its log."""
+        if self._subscribed:
             self._around.look_at(self)
 
     def question(self) -> Question:

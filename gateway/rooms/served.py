@@ -34,6 +34,8 @@ _READ_ROOMS = 64
 _REPORT_S = 0.5
 _REPORT_ANEW_S = 30.0
 """After which the registry is told of all rooms, whatever somebody else told it."""
+_FILLED_S = 2.0
+"""By then all gateways, who notice it at a beat, have filled a Redis that came back empty."""
 _AGAIN_S = 0.1
 """Until a room's log is read again that had nothing new."""
 _UNREADABLE_S = 1.0
@@ -192,6 +194,15 @@ class Rooms:
             await asyncio.sleep(self._config.compare_s)
             for room in self._rooms.values():
                 room.compare_if_quiet()
+
+    def compare_all(self) -> None:
+        """Redis may have come back empty: fill it, and see then what others have filled."""
+        self._compare()
+        asyncio.get_running_loop().call_later(_FILLED_S, self._compare)
+
+    def _compare(self) -> None:
+        for room in self._rooms.values():
+            room.compare()
 
     async def report_forever(self) -> None:
         """Keep the registry's list of rooms."""

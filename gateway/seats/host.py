@@ -284,6 +284,7 @@ class Host:
 
     def lease_anew(self) -> None:
         """The registry forgot this gateway: claim again what its sessions hold."""
+        self.cluster.rooms.compare_all()
         for seat in list(self.seats):
             self.names.claim_again(seat)
 

@@ -1,5 +1,7 @@
 """A Redis that hangs, was emptied, or holds what somebody else wrote: a normal day."""
 
+import asyncio
+
 from operators import Operator
 from processes import eventually
 
@@ -53,6 +55,24 @@ async def test_rooms_are_listed_again_after_redis_was_emptied(start_cluster):
     await eventually(lambda: cluster.redis.cli("ZSCORE", KEYS.rooms, "lobby"), 10, "listed again")
     after = [line for line in await rooms_told(alice) if "missed" not in line]
     assert after == before
+
+
+async def test_everybody_is_known_again_soon_after_redis_was_emptied(start_cluster):
+    """DESIGN 3: it is filled again with what the sessions of all gateways hold."""
+    cluster = await start_cluster(3)
+    people = await cluster.join("alice", "bob", "carol")
+    cluster.redis.cli("FLUSHALL")
+    for person in people:
+        await person.hear("* some messages were missed")
+    members = KEYS.room("lobby")[3]
+    await eventually(lambda: cluster.redis.cli("HLEN", members) == 3, 10, "filled again")
+    for person in people:
+        async with asyncio.timeout(10):
+            answers = []
+            while "* 3 in lobby: alice, bob, carol" not in answers:
+                await person.say("/who")
+                answers = await person.barrier()
+    assert not any(line.endswith(("left the chat", "joined the chat")) for line in people[2].lines)
 
 
 async def test_what_somebody_else_wrote_into_a_room_costs_nobody_anything(start_cluster):

@@ -273,6 +273,26 @@ async def test_a_subscription_that_is_confirmed_again_is_compared_with_the_log(s
     assert alice.heard == [one]
 
 
+async def test_when_redis_came_back_empty_rooms_are_compared_at_once_and_once_more(
+    stage, monkeypatch
+):
+    """Issue 3: who is there is known again soon, also whom other gateways write anew."""
+    monkeypatch.setattr(served, "_FILLED_S", 0.2)
+    alice = await stage.enter()
+    stage.log.epoch, stage.log.lines, stage.log.members = "b", [], {}
+    stage.rooms.compare_all()
+    await stage.look()
+    assert alice.heard == [Missed()]
+    ((_, _, (keep,)),) = stage.served
+    stage.log.members = {"s1": Membership(keep.holder, "alice")}
+    keep.told(Outcome.CONFIRMED, 0)
+    await stage.look()
+    stage.log.members["s2"] = Membership(Holder("G2", "s2", 1), "bob")
+    await stage.look()
+    await stage.look()
+    assert stage.rooms.people("lobby") == ["alice", "bob"]
+
+
 async def test_what_comes_between_a_resubscription_and_its_reading_hides_no_other_log(stage):
     """DESIGN 3: a failover that lost writes: members are told, never silence.
 
