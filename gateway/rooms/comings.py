@@ -14,6 +14,8 @@ Tell = Callable[[Summary, Mapping[SessionId, Summary | None]], None]
 """Gets the sum, and what of it is for those who came meanwhile; None if nothing is."""
 
 _SUMMARY_S = 2.0
+_NEWCOMERS = 500
+"""Of so many it is known what they have missed."""
 _SUMMARY_PERSON_S = 0.000_5
 """Each gets a write then: in a crowd no more than 2,000 of them a second."""
 
@@ -44,8 +46,11 @@ class Comings:
         return True
 
     def came(self, session: SessionId) -> None:
-        """From here on somebody hears what happens; what was before is not for it."""
-        if self._timer:
+        """From here on somebody hears what happens; what was before is not for it.
+
+        In a crowd that comes in at once it is: to tell each of thousands another sum is work.
+        """
+        if self._timer and len(self._came_at) < _NEWCOMERS:
             self._came_at[session] = self._joined, self._left
 
     def stop(self) -> None:

@@ -76,6 +76,16 @@ async def test_who_comes_meanwhile_is_not_told_of_itself_and_of_before(stage):
     ]
 
 
+async def test_of_a_crowd_that_comes_in_at_once_not_each_is_told_another_sum(stage):
+    """Promise 7: what is kept of newcomers is bounded."""
+    stage.comings.sums_up(BOB_CAME, QUIET_ABOVE + 1)
+    for number in range(10_000):
+        stage.comings.came(f"s{number}")
+    stage.run()
+    ((_, newcomers),) = stage.told
+    assert len(newcomers) == 500
+
+
 async def test_a_sum_that_was_begun_is_ended_among_few(stage):
     """Else who left would be told before those who came earlier."""
     stage.comings.sums_up(BOB_CAME, QUIET_ABOVE + 1)
