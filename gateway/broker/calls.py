@@ -75,6 +75,12 @@ class Call(msgspec.Struct, frozen=True):
     args: Sequence[str | bytes | int]
 
 
+def of_wrong_type(reply: object) -> bool:
+    """Whether Redis answered that a key is of another type: somebody else wrote it."""
+    # What a script raised is quoted by servers older than 7.
+    return isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply)
+
+
 def from_replica(reply: object) -> bool:
     """Whether Redis answered that it did nothing, since it is a replica (by now)."""
     if isinstance(reply, ReadOnlyError | MasterDownError):

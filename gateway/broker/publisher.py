@@ -10,7 +10,7 @@ from functools import lru_cache
 from redis.exceptions import RedisError
 
 from gateway.broker.backoff import Backoff
-from gateway.broker.calls import PUBLISH, Call, Caller, NotSent, Unreachable
+from gateway.broker.calls import PUBLISH, Call, Caller, NotSent, Unreachable, of_wrong_type
 from gateway.broker.flood import Flood
 from gateway.broker.keys import Keys
 from gateway.broker.outbox import Batch, Operation, Outbox, Outcome
@@ -135,7 +135,7 @@ class Publisher:
             self._look_if_drained()
 
     async def run_once(self) -> bool:
-        """One pipeline.  False if Redis took none of it, and there is to be a pause."""
+        """One pipeline.  False if Redis takes nothing now, and there is to be a pause."""
         self._cadence.taken()
         try:
             # Before anything is taken: what waits can be told that it was not delivered.
@@ -155,22 +155,22 @@ class Publisher:
             for batch in batches:
                 self.outbox.lost(batch)
             return False
-        takes_some = not all(isinstance(reply, RedisError) for reply in replies)
+        good, takes_some = True, not all(isinstance(reply, RedisError) for reply in replies)
         for batch, reply in zip(batches, replies, strict=True):
             if isinstance(reply, RedisError):
                 self._complain(batch.room, reply)
-                if takes_some or "WRONGTYPE" in str(reply):
-                    takes_some = True
+                if takes_some or of_wrong_type(reply):
                     self._put_off(batch)
                 else:
                     self.outbox.failed(batch)
+                    good = False
             elif reply == b"epoch":
                 if self.outbox.other_log(batch):
                     self._on_other_log(batch.room)
             else:
                 self._refused.pop(batch.room, None)
                 self._answered(batch, reply.split())
-        return takes_some
+        return good
 
     def _complain(self, room: str, error: RedisError) -> None:
         """Say once that Redis does not take a room's events, until it does again."""

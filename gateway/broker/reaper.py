@@ -17,9 +17,9 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from gateway.broker.backoff import Backoff
-from gateway.broker.calls import Unreachable, cancellable
+from gateway.broker.calls import Unreachable, cancellable, of_wrong_type
 from gateway.broker.keys import Keys, inbox
-from gateway.broker.outbox import Operation, Outcome
+from gateway.broker.outbox import Holder, Operation, Outcome
 from gateway.broker.publisher import Publisher
 from gateway.broker.reader import Membership, parse_membership
 from gateway.broker.registry import Ghost, Registry, parse_record
@@ -57,10 +57,7 @@ class Reaper:
 
     def evict(self, ghost: Ghost, done: Callable[[], None]) -> None:
         """End one membership, then free its name; ``done`` when both are confirmed."""
-        self.end(
-            ghost,
-            lambda: self._registry.release(ghost.folded, ghost.holder, lambda _answer: done()),
-        )
+        self.end(ghost, partial(self._release, ghost, done))
 
     def end(self, ghost: Ghost, done: Callable[[], None] = lambda: None) -> None:
         """End one membership, and leave its name alone; ``done`` when that is confirmed."""
@@ -70,8 +67,15 @@ class Reaper:
                 self._uncounted.put_nowait(ghost.room)
             done()
 
-        event = Left(ghost.holder.session, ghost.name)
-        self._publisher.submit(Operation(ghost.room, ghost.holder, event, told))
+        self._say_left(ghost.room, ghost.holder, ghost.name, told)
+
+    def _say_left(
+        self, room: str, holder: Holder, name: str, told: Callable[[Outcome, int], None]
+    ) -> None:
+        self._publisher.submit(Operation(room, holder, Left(holder.session, name), told))
+
+    def _release(self, ghost: Ghost, done: Callable[[], None]) -> None:
+        self._registry.release(ghost.folded, ghost.holder, lambda _answer: done())
 
     async def run_forever(self) -> None:
         """Reap what is given, as long as the task lives."""
@@ -107,12 +111,7 @@ class Reaper:
                 await _each(self._end_membership, lost)
         for room in sorted({room for room, _ in lost}):
             await self._count(room)
-        await _each(
-            lambda ghost, done: self._registry.release(
-                ghost.folded, ghost.holder, lambda _answer: done()
-            ),
-            held,
-        )
+        await _each(self._release, held)
         await self._registry.bury(gateway, dead=True)
         await self._client.unlink(*self._keys.room(inbox(gateway)))
         log.warning("reaped", dead=gateway, memberships=len(lost), names=len(held))
@@ -145,7 +144,7 @@ class Reaper:
                 parse_membership(SessionId(key.decode()), value) for key, value in table.items()
             ]
         except (ResponseError, ValueError) as error:
-            if isinstance(error, ResponseError) and not str(error).startswith("WRONGTYPE"):
+            if isinstance(error, ResponseError) and not of_wrong_type(error):
                 raise
             # What somebody else wrote there must not keep the gateway's names for ever.
             log.warning("members unreadable", room=room, error=str(error))
@@ -162,9 +161,7 @@ class Reaper:
 
     def _end_membership(self, lost: tuple[str, Membership], done: Callable[[], None]) -> None:
         room, member = lost
-        event = Left(member.holder.session, member.name)
-        operation = Operation(room, member.holder, event, lambda _outcome, _offset: done())
-        self._publisher.submit(operation)
+        self._say_left(room, member.holder, member.name, lambda _outcome, _offset: done())
 
     async def _count(self, room: str) -> None:
         """Let everybody know how many are left in a room that perhaps no gateway serves."""
