@@ -129,37 +129,35 @@ async def gateways_on(processes_end):
         await cluster.close()
 
 
-async def test_what_was_said_survives_a_killed_server(gateways_on, binary):
-    """Promise 3: a Redis that restarts with its append-only file; nobody misses anything."""
-    redis = await ConfiguredRedis(binary).start()
-    cluster = await gateways_on(redis, 2)
+async def goes_on_over_a_kill(cluster, restart):
     alice, bob = await cluster.join("alice", "bob")
     await alice.say("before")
     await bob.expect("alice: before")
-    await redis.restart()
+    await restart()
     await alice.say("after")
     await bob.expect("alice: after", timeout=20)
     await bob.expect_silence()
     (carol,) = await cluster.join("carol")
     assert any("alice: before" in line for line in carol.lines)
+
+
+async def test_what_was_said_survives_a_killed_server(gateways_on, binary):
+    """Promise 3: a Redis that restarts with its append-only file; nobody misses anything."""
+    redis = await ConfiguredRedis(binary).start()
+    await goes_on_over_a_kill(await gateways_on(redis, 2), redis.restart)
 
 
 async def test_with_its_users_too_what_was_said_survives_a_killed_server(gateways_on, binary):
     """Redis reads its file as the default user: "off" alone loses all that scripts wrote."""
     redis = await GuardedRedis(binary).start()
-    cluster = await gateways_on(redis, 2)
-    alice, bob = await cluster.join("alice", "bob")
-    await alice.say("before")
-    await bob.expect("alice: before")
-    before = redis.cli("XRANGE", "chat:{room:lobby}:log", "-", "+")
-    assert len(before) == 3
-    await redis.restart()
-    assert redis.cli("XRANGE", "chat:{room:lobby}:log", "-", "+")[:3] == before
-    await alice.say("after")
-    await bob.expect("alice: after", timeout=20)
-    await bob.expect_silence()
-    (carol,) = await cluster.join("carol")
-    assert any("alice: before" in line for line in carol.lines)
+
+    async def restart_and_compare():
+        before = redis.cli("XRANGE", "chat:{room:lobby}:log", "-", "+")
+        assert len(before) == 3
+        await redis.restart()
+        assert redis.cli("XRANGE", "chat:{room:lobby}:log", "-", "+")[:3] == before
+
+    await goes_on_over_a_kill(await gateways_on(redis, 2), restart_and_compare)
 
 
 async def test_with_its_users_nobody_is_let_in_without_a_password(processes_end, binary):
