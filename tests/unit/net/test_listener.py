@@ -97,6 +97,11 @@ async def heard(client, count=6):
     return await asyncio.to_thread(client.recv, count)
 
 
+def logged(caplog):
+    """The gateway's own records: asyncio complains of a busy machine."""
+    return [record for record in caplog.records if record.name.startswith("gateway.")]
+
+
 async def test_without_the_flag_no_header_is_guessed(door):
     here = door()
     client = door.client(here)
@@ -204,7 +209,7 @@ async def test_whoever_is_no_trusted_proxy_is_refused(door, caplog):
     client.sendall(HEADER)
     await here.until_refused(Refusal.UNTRUSTED)
     assert await closed(client)
-    assert "127.0.0.1" in str([record.fields for record in caplog.records])
+    assert "127.0.0.1" in str([record.fields for record in logged(caplog)])
 
 
 async def closed(client):
@@ -242,7 +247,7 @@ async def test_a_health_check_that_only_connects_is_no_complaint(door, caplog):
     here = door(proxy_protocol=True)
     door.client(here).close()
     await here.until_refused(Refusal.GONE)
-    assert caplog.records == []
+    assert logged(caplog) == []
 
 
 async def test_refusals_are_counted_each_and_logged_once_in_a_while(door, caplog):
@@ -250,7 +255,7 @@ async def test_refusals_are_counted_each_and_logged_once_in_a_while(door, caplog
     for _ in range(5):
         door.client(here).sendall(b"no header\n")
     await here.until(lambda: here.listener.refused[Refusal.PROXY_HEADER] == 5, "refused")
-    assert len(caplog.records) == 1
+    assert len(logged(caplog)) == 1
 
 
 async def test_more_than_allowed_are_told_so(door, caplog):
@@ -262,7 +267,7 @@ async def test_more_than_allowed_are_told_so(door, caplog):
     assert here.listener.full
     await here.until(lambda: here.refused() == {Refusal.FULL: 1}, "refused")
     assert (await heard(second, 100)).startswith(b"* this gateway is full")
-    (record,) = caplog.records
+    (record,) = logged(caplog)
     assert record.fields["reason"] == "full"
     assert record.fields["peer"] == address_of(second)
     assert record.fields["error"] == "1 connections"
@@ -353,7 +358,7 @@ async def test_who_speaks_no_tls_is_told_to_and_refused(door, certificate, heade
     assert await heard(client, 100) == WANTS_TLS
     assert await heard(client) == b""
     await here.until_refused(Refusal.TLS_HANDSHAKE)
-    assert "no TLS came" in str([record.fields for record in caplog.records])
+    assert "no TLS came" in str([record.fields for record in logged(caplog)])
 
 
 @pytest.mark.parametrize("said", [b'{"name":"bot"}\n', b"\x16" * 100])
