@@ -58,17 +58,20 @@ class Part(msgspec.Struct, frozen=True):
 class Encoded:
     """Some items of a room, encoded once for each encoding that somebody reads."""
 
-    __slots__ = ("_items", "_own", "_pieces", "_room", "_whole")
+    __slots__ = ("_own", "_pieces", "_room", "_whole", "items")
 
     def __init__(self, room: str, items: Sequence[Item]) -> None:
         self._room = room
-        self._items = items
+        self.items = items
         self._pieces: dict[Encoding, list[bytes]] = {}
         self._whole: dict[Encoding, bytes] = {}
         self._own: dict[SessionId, list[int]] = {}
         for place, item in enumerate(items):
-            for session in _whose(item):
-                self._own.setdefault(session, []).append(place)
+            if type(item) is not Envelope:
+                for session in _whose(item):
+                    self._own.setdefault(session, []).append(place)
+            elif event := item.event:
+                self._own.setdefault(event.session, []).append(place)
 
     @property
     def authors(self) -> Collection[SessionId]:
@@ -88,7 +91,7 @@ class Encoded:
         pieces = self._pieces_in(encoding)[part.start :]
         for place in self._own.get(member.session_id, ()):
             if place >= part.start:
-                item = self._items[place]
+                item = self.items[place]
                 if isinstance(item, Only):
                     pieces[place - part.start] = item.data
                 elif isinstance(item, Envelope):
@@ -103,15 +106,13 @@ class Encoded:
         pieces = self._pieces.get(encoding)
         if pieces is None:
             pieces = self._pieces[encoding] = [
-                _for_the_rest(item, encoding, self._room) for item in self._items
+                _for_the_rest(item, encoding, self._room) for item in self.items
             ]
         return pieces
 
 
 def _whose(item: Item) -> Collection[SessionId]:
-    """The sessions that get it otherwise than the rest."""
-    if isinstance(item, Envelope):
-        return (item.event.session,) if item.event else ()
+    """The sessions that get it otherwise than the rest; of an event, who caused it."""
     if isinstance(item, Only):
         return (item.session_id,)
     return item.to if isinstance(item, Varied) else ()
@@ -126,23 +127,26 @@ def _for_the_rest(item: Item, encoding: Encoding, room: str) -> bytes:
 class FanOut:
     """A flush on its way to its members, a slice of them at a time."""
 
-    __slots__ = ("_apart", "_at", "_encoded", "_everybody", "begun_at", "items")
+    __slots__ = ("_apart", "_at", "_encoded", "_everybody", "begun_at")
 
     def __init__(
         self,
-        items: Sequence[Item],
         apart: dict[SessionId, tuple[Member, Part]],
         everybody: list[Member],
         encoded: Encoded,
         begun_at: float,
     ) -> None:
         """``everybody`` gets all of it; those ``apart`` get their part."""
-        self.items = items
         self.begun_at = begun_at
         self._apart = apart
         self._everybody = everybody
         self._encoded = encoded
         self._at = 0
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """What of the room it is."""
+        return self._encoded.items
 
     def go_on(self) -> bool:
         """Serve the next slice.  Returns whether there are more."""

@@ -17,17 +17,22 @@ _FLUSH_BYTES = 65_536
 """Bytes of events in one flush of a room; what is over follows in the next one."""
 
 
+_ALL = Part()
+
+
 class _Room:
     __slots__ = (
         "fan_out",
         "members",
+        "name",
         "parts",
         "pending",
         "pending_bytes",
         "pending_encoded",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.members: dict[SessionId, Member] = {}
         self.pending: list[Item] = []
         self.pending_bytes = 0
@@ -35,10 +40,10 @@ class _Room:
         self.parts: dict[SessionId, Part] = {}
         self.fan_out: FanOut | None = None  # while it is under way
 
-    def encoded(self, room: str) -> Encoded:
+    def encoded(self) -> Encoded:
         """What waits."""
         if self.pending_encoded is None:
-            self.pending_encoded = Encoded(room, self.pending)
+            self.pending_encoded = Encoded(self.name, self.pending)
         return self.pending_encoded
 
 
@@ -66,8 +71,8 @@ class Hub:
         self._on_full = on_full
         self._full = False
         self._rooms: dict[str, _Room] = {}
-        self._due: dict[str, None] = {}
-        self._flushing: asyncio.Handle | None = None  # in this iteration of the loop
+        self._due: dict[_Room, None] = {}
+        self._flushing = False  # in this iteration of the loop
         self.pending_bytes = 0
         """Of what was not sent to members yet."""
         self.deliveries = 0
@@ -78,13 +83,13 @@ class Hub:
         """From here on the member gets what is delivered to the room; ``greeting`` first."""
         state = self._rooms.get(room)
         if state is None:
-            state = self._rooms[room] = _Room()
+            state = self._rooms[room] = _Room(room)
         if before := state.members.get(member.session_id):
             before.send(self.remove(room, before))
         state.members[member.session_id] = member
         hello = member.encoding.encode(greeting, room) if greeting else b""
         state.parts[member.session_id] = Part(len(state.pending), hello)
-        self._schedule(room, state)
+        self._schedule(state)
 
     def remove(self, room: str, member: Member) -> bytes:
         """The member gets no more of the room.  Returns what was before, and not sent yet."""
@@ -92,11 +97,11 @@ class Hub:
         session_id = member.session_id
         if state is None or state.members.get(session_id) is not member:
             return b""
-        self._schedule(room, state)  # it may have been the last one
+        self._schedule(state)  # it may have been the last one
         del state.members[session_id]
-        part = state.parts.pop(session_id, None) or Part()
+        part = state.parts.pop(session_id, None) or _ALL
         owed = state.fan_out.take_out(member) if state.fan_out else b""
-        return owed + state.encoded(room).part(member, part)
+        return owed + state.encoded().part(member, part)
 
     def tell(self, room: str, member: Member, item: Envelope | Told) -> bool:
         """Queue something for one member behind what it has still to get.
@@ -127,65 +132,58 @@ class Hub:
             if self.pending_bytes > self._most_bytes and not self._full:
                 self._full = True
                 self._on_full(True)
-            self._schedule(room, state)
+            self._schedule(state)
 
     def flush(self) -> None:
         """Send what is pending in all rooms now."""
-        self._due.update(dict.fromkeys(self._rooms))
-        self._flush_due()
+        self._flushing = False
+        due, self._due = self._due, {}
+        for state in due:
+            if not state.fan_out:
+                self._send(state)
 
-    def _schedule(self, room: str, state: _Room) -> None:
+    def _schedule(self, state: _Room) -> None:
         """Something waits in a room: have it flushed at the end of the loop's iteration."""
         if state.fan_out:
             return  # looked at again when that is through
-        self._due[room] = None
-        if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().call_soon(self._flush_due)
+        self._due[state] = None
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self.flush)
 
-    def _flush_due(self) -> None:
-        if self._flushing:
-            self._flushing.cancel()
-            self._flushing = None
-        due, self._due = self._due, {}
-        for room in due:
-            state = self._rooms.get(room)
-            if state and not state.fan_out:
-                self._send(room, state)
-
-    def _send(self, room: str, state: _Room) -> None:
+    def _send(self, state: _Room) -> None:
         """One flush of a room; to many members in several turns of the loop."""
         begun_at = time.perf_counter()
         items, parts = self._take(state)
-        encoded = Encoded(room, items)
+        encoded = Encoded(state.name, items)
         # Without items only those with a part get something: who just joined is greeted.
         rest = state.members.copy() if items else {s: state.members[s] for s in parts}
         for session_id in state.parts:
             rest.pop(session_id, None)  # joined behind this
         for session_id in encoded.authors:
             if session_id in rest:
-                parts.setdefault(session_id, Part())
+                parts.setdefault(session_id, _ALL)
         self.deliveries += len(items) * len(rest)
         apart = {s: (rest.pop(s), part) for s, part in parts.items()}
-        state.fan_out = FanOut(items, apart, list(rest.values()), encoded, begun_at)
-        self._go_on(room, state)
+        state.fan_out = FanOut(apart, list(rest.values()), encoded, begun_at)
+        self._go_on(state, state.fan_out)
 
-    def _go_on(self, room: str, state: _Room) -> None:
-        if fan_out := state.fan_out:
-            if fan_out.go_on():
-                asyncio.get_running_loop().call_soon(self._go_on, room, state)
-                return
-            state.fan_out = None
-            if fan_out.items:
-                self.flush_events.observe(len(fan_out.items))
-                self.flush_s.observe(time.perf_counter() - fan_out.begun_at)
-                self._on_sent(fan_out.items)
+    def _go_on(self, state: _Room, fan_out: FanOut) -> None:
+        if fan_out.go_on():
+            asyncio.get_running_loop().call_soon(self._go_on, state, fan_out)
+            return
+        state.fan_out = None
+        if items := fan_out.items:
+            self.flush_events.observe(len(items))
+            self.flush_s.observe(time.perf_counter() - fan_out.begun_at)
+            self._on_sent(items)
         if self._full and self.pending_bytes <= self._most_bytes / 2:
             self._full = False
             self._on_full(False)
         if state.pending or state.parts:
-            self._schedule(room, state)
+            self._schedule(state)
         elif not state.members:
-            del self._rooms[room]
+            self._rooms.pop(state.name, None)
 
     def _take(self, state: _Room) -> tuple[list[Item], dict[SessionId, Part]]:
         """What one flush sends, and who gets only a part of it.
@@ -193,22 +191,24 @@ class Hub:
         A long backlog goes out over several flushes: who reads is not to be cut
         off because Redis, or this gateway, was away for a while.
         """
-        cut, size = len(state.pending), state.pending_bytes
-        if size > _FLUSH_BYTES:
+        items, size = state.pending, state.pending_bytes
+        if size <= _FLUSH_BYTES:
+            state.pending = []
+        else:
             cut, size = 0, 0
             while size < _FLUSH_BYTES:
-                size += _size(state.pending[cut])
+                size += _size(items[cut])
                 cut += 1
+            items, state.pending = items[:cut], items[cut:]
         self.pending_bytes -= size
         state.pending_bytes -= size
-        items, state.pending = state.pending[:cut], state.pending[cut:]
         state.pending_encoded = None
         if not state.parts:
             return items, {}
         now, later = {}, {}
         for session_id, part in state.parts.items():
-            if state.pending and part.start >= cut:
-                later[session_id] = Part(part.start - cut, part.greeting)
+            if state.pending and part.start >= len(items):
+                later[session_id] = Part(part.start - len(items), part.greeting)
             else:
                 now[session_id] = part
         state.parts = later
