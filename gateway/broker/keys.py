@@ -30,9 +30,6 @@ class Keys:
         base = f"{self.namespace}:{{room:{room}}}"
         return f"{base}:meta", f"{base}:log", f"{base}:history", f"{base}:members"
 
-    def batch(self, room: str, gateway: GatewayId) -> str:
-        return f"{self.namespace}:{{room:{room}}}:batch:{gateway}"
-
     def refs(self, room: str) -> str:
         """What a session's id is put behind: the key of its refs in the room."""
         return f"{self.namespace}:{{room:{room}}}:refs:"

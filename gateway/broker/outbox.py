@@ -63,6 +63,9 @@ _VERBS: dict[type, Verb] = {
 }
 
 
+_MORTAL = (Message, Action, Private)
+
+
 class Outcome(enum.IntEnum):
     """What became of an operation.  Each is told exactly one.
 
@@ -123,7 +126,7 @@ class Operation(msgspec.Struct, eq=False):
     @property
     def mortal(self) -> bool:
         """Whether it has a deadline: what people say does, what they are does not."""
-        return isinstance(self.event, Message | Action | Private)
+        return isinstance(self.event, _MORTAL)
 
     @property
     def size_bytes(self) -> int:

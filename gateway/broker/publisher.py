@@ -220,4 +220,4 @@ class Publisher:
             config.refs_kept,
             config.refs_s,
         )
-        return (*keys.room(room), keys.batch(room, self._gateway)), tuple(map(str, constant))
+        return keys.room(room), tuple(map(str, constant))

@@ -106,7 +106,7 @@ class Scripts:
         if not number:
             self.number += 1
             number = self.number
-        keys = (*self.keys.room(room), self.keys.batch(room, gateway))
+        keys = self.keys.room(room)
         head = (number, epoch, self.keys.channel(room), gateway, log_length, history_length)
         refs = (self.keys.refs(room), 256, 600)
         fields = (field for operation in operations for field in operation)
@@ -205,6 +205,10 @@ class Scripts:
     async def members(self, room: str = "lobby") -> dict[str, str]:
         found = await self.client.hgetall(self.keys.room(room)[3])
         return {session.decode(): record.decode() for session, record in found.items()}
+
+    async def renew_at(self, room: str = "lobby") -> int:
+        """In s of Redis's time."""
+        return int(await self.client.hget(self.keys.room(room)[0], "renew_at"))
 
     async def everything(self) -> dict[str, Any]:
         """All that is stored, to see whether something changed."""

@@ -84,11 +84,29 @@ async def test_numbers_are_counted_for_each_gateway_and_room(redis, alice, bob):
     assert await redis.publish(alice.says(), room="den", number=900) == "1"
 
 
-async def test_a_batch_is_remembered_for_a_while_only(redis, alice):
-    """DESIGN 3: the last batch and its reply expire."""
-    await redis.open("lobby", alice)
-    await redis.publish(alice.says(), memory_s=100)
-    assert 90 < await redis.client.ttl(redis.keys.batch("lobby", "G1")) <= 100
+async def test_a_batch_is_remembered_for_a_while_only(redis, alice, bob):
+    """DESIGN 3: the last batch and its reply expire: when the keys' lives are renewed."""
+    await redis.open("lobby", alice, bob)
+    meta = redis.keys.room("lobby")[0]
+
+    async def batch(gateway: str) -> list[bytes]:
+        return (await redis.client.hget(meta, f"batch {gateway}") or b"").split()
+
+    await redis.publish(alice.says(), number=70, memory_s=100)
+    number, at, *reply = await batch("G1")
+    assert (number, reply) == (b"70", [b"1"])
+    for gateway, age in (("G8", 101), ("G9", 90)):
+        await redis.client.hset(meta, f"batch {gateway}", f"7 {int(at) - age} 1 2")
+    await redis.publish(bob.says(), gateway="G2", memory_s=100)
+    assert await batch("G8")  # no renewal yet
+    await redis.client.hset(meta, "renew_at", int(at))
+    await redis.publish(bob.says(), gateway="G2", memory_s=100)
+    assert not await batch("G8")
+    assert await batch("G9") == [b"7", b"%d" % (int(at) - 90), b"1", b"2"]
+    assert (await batch("G1"))[0] == b"70"
+    assert set(await redis.client.hkeys(meta)) == {
+        *(b"epoch", b"offset", b"renew_at", b"batch G1", b"batch G2", b"batch G9")
+    }
 
 
 # Who may do what
@@ -227,14 +245,13 @@ async def test_what_is_meant_for_another_log_is_not_done(redis, channel, alice):
 # Errors
 
 
-@pytest.mark.parametrize("broken", [*ROOM_KEYS, "batch"])
+@pytest.mark.parametrize("broken", ROOM_KEYS)
 async def test_nothing_is_written_if_a_key_is_of_another_type(redis, channel, alice, bob, broken):
     """DESIGN 3: Lua does not roll back: check everything that can fail before the first write."""
     await redis.open("lobby", alice)
     await redis.publish(alice.says())
     await channel.heard()
     keys = dict(zip(ROOM_KEYS, redis.keys.room("lobby"), strict=True))
-    keys["batch"] = redis.keys.batch("lobby", "G1")
     await redis.client.delete(keys[broken])
     await redis.client.sadd(keys[broken], "something else")
     before = await redis.everything()
@@ -355,10 +372,13 @@ async def test_the_keys_of_a_room_expire_together(redis, alice, bob):
     await made_last(bob.joins())  # the members again
     await live(800)
     await redis.publish(bob.says(), retention_s=1000)
-    assert max(await lifetimes()) <= 800  # none was made, and half of it is left
-    await live(490)
+    assert max(await lifetimes()) <= 800  # none was made, and it is not half over
+    now_s, renew_at = int((await redis.client.time())[0]), await redis.renew_at()
+    assert 498 <= renew_at - now_s <= 500
+    await redis.client.hset(redis.keys.room("lobby")[0], "renew_at", now_s)
     await redis.publish(bob.says(), retention_s=1000)
     assert min(await lifetimes()) > 990
+    assert await redis.renew_at() >= renew_at
 
 
 async def test_a_rooms_keys_are_of_one_slot_and_no_others_are_made(redis, alice):
@@ -366,5 +386,5 @@ async def test_a_rooms_keys_are_of_one_slot_and_no_others_are_made(redis, alice)
     await redis.open("lobby", alice)
     await redis.publish(alice.says())
     made = set(await redis.everything())
-    assert made == {*redis.keys.room("lobby"), redis.keys.batch("lobby", "G1")}
+    assert made == set(redis.keys.room("lobby"))
     assert all("{room:lobby}" in key for key in made)

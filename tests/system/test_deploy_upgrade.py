@@ -18,7 +18,7 @@ def published_by_a_later_version(cluster, number, *events):
     arguments = [number, "", channel, "later", 10_000, 200, 86_400, 3600, refs, 256, 600]
     for event in events:
         arguments += ["post", "later", "later 1 zoe", "0", 0, json.dumps(event)]
-    names = (*keys.room("lobby"), keys.batch("lobby", "later"))
+    names = keys.room("lobby")
     return cluster.redis.cli("EVALSHA", PUBLISH.sha, len(names), *names, *arguments)
 
 

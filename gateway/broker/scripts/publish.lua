@@ -1,10 +1,10 @@
 -- Applies one numbered batch of one gateway to one room, and publishes it.
 --
--- KEYS  1 meta   hash: epoch, offset (the last one)
+-- KEYS  1 meta   hash: epoch, offset (the last one), renew_at (s, of the keys' lives), and
+--                for each gateway "batch GATEWAY" -> "NUMBER AT_S REPLY" of its last batch
 --       2 log    stream OFFSET-0: line
 --       3 history  list of lines, of what people said only
 --       4 members  hash: session -> "GATEWAY GENERATION NAME"
---       5 batch  "NUMBER REPLY" of this gateway's last batch in this room
 -- ARGV  1 batch number  2 epoch it is meant for ('': any)  3 channel  4 gateway
 --       5 log length  6 history length  7 retention s  8 batch memory s
 --       9 refs prefix: with a session behind it, the key of a stream REF-0: offset
@@ -27,12 +27,16 @@
 -- (the ref is older than its newest, and not among those kept).  A repeated
 -- batch number changes nothing and returns the first reply.
 
-local meta, log, history, members, record = unpack(KEYS)
+local meta, log, history, members = unpack(KEYS)
 local number, wanted, channel, gateway = unpack(ARGV, 1, 4)
 
-local last = redis.call('GET', record)
+-- A call costs more than what it asks for: this is one, and so is what is written at the end.
+local record = 'batch ' .. gateway
+local epoch, offset, renew_at, last =
+  unpack(redis.call('HMGET', meta, 'epoch', 'offset', 'renew_at', record))
+
 if last then
-  local last_number, reply = string.match(last, '^(%d+) (.*)$')
+  local last_number, reply = string.match(last, '^(%d+) %d+ (.*)$')
   if last_number == number then return reply end
   if tonumber(last_number) > tonumber(number) then
     -- It was stuck on a dead connection, and answered on another one long ago.
@@ -40,8 +44,8 @@ if last then
   end
 end
 
-local room = redis.call('HMGET', meta, 'epoch', 'offset')
-if not room[1] or (wanted ~= '' and wanted ~= room[1]) then return 'epoch' end
+if not epoch or (wanted ~= '' and wanted ~= epoch) then return 'epoch' end
+offset = tonumber(offset)
 
 -- Lua does not roll back: whatever can fail fails here, before the first write.
 -- Not the members: an operation looks among them before it does anything.
@@ -51,16 +55,16 @@ for i = 12, #ARGV, 6 do
 end
 
 local made = logged == 0 or remembered == 0  -- a key that had no life yet
-local epoch, offset = room[1], tonumber(room[2])
+local retention, batch_memory = tonumber(ARGV[7]), tonumber(ARGV[8])
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now_s, now_ms = tonumber(time[1]), time[1] * 1000 + math.floor(time[2] / 1000)
 local by = gateway .. ' ' .. number .. ' '
 local lines, said, results = {}, {}, {}
 
 local function append(index, body, age, spoken)
   offset = offset + 1
   -- An event bears the time at which it was accepted, by this clock.
-  local at = string.format('%.0f', now - age)
+  local at = string.format('%.0f', now_ms - age)
   local line = offset .. ' ' .. epoch .. ' ' .. at .. ' ' .. by .. index .. ' ' .. body
   redis.call('XADD', log, 'MAXLEN', '~', ARGV[5], offset .. '-0', 'e', line)
   if spoken then said[#said + 1] = line end
@@ -141,13 +145,18 @@ for i = 1, #said, 1000 do
   redis.call('RPUSH', history, unpack(said, i, math.min(i + 999, #said)))
 end
 if remembered + #said > 2 * ARGV[6] then redis.call('LTRIM', history, -ARGV[6], -1) end
-redis.call('HSET', meta, 'offset', offset)
 local reply = table.concat(results, ' ')
-redis.call('SET', record, number .. ' ' .. reply, 'EX', ARGV[8])
+redis.call('HSET', meta, 'offset', offset, record, table.concat({number, now_s, reply}, ' '))
 
--- A room's keys live and expire together.
-if made or redis.call('TTL', meta) < ARGV[7] / 2 then
-  for k = 1, 4 do redis.call('EXPIRE', KEYS[k], ARGV[7]) end
+-- A room's keys live and expire together; meta must not keep batches of gateways that are gone.
+if made or now_s >= tonumber(renew_at or 0) then
+  local fields = redis.call('HGETALL', meta)
+  for i = 1, #fields, 2 do
+    local at = string.match(fields[i], '^batch ') and string.match(fields[i + 1], ' (%d+)')
+    if at and now_s - tonumber(at) > batch_memory then redis.call('HDEL', meta, fields[i]) end
+  end
+  redis.call('HSET', meta, 'renew_at', now_s + math.floor(retention / 2))
+  for k = 1, 4 do redis.call('EXPIRE', KEYS[k], retention) end
 end
 
 if #lines > 0 then redis.call('PUBLISH', channel, table.concat(lines, '\n')) end
