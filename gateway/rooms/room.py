@@ -40,6 +40,7 @@ from gateway.rooms.inquiries import Inquiries
 from gateway.rooms.relay import Counts, Reading, Relay
 from gateway.rooms.replay import Replay
 from gateway.rooms.resident import Resident
+from gateway.rooms.roster import Roster
 
 log = get_logger(__name__)
 
@@ -80,38 +81,29 @@ class Room:
         "_awaited",
         "_comings",
         "_doubted",
-        "_joined_since",
         "_joining",
-        "_keeping",
         "_leaving",
-        "_people_unknown",
         "_recent",
         "_residents",
-        "_sorted",
         "_subscribed",
         "_touched",
         "name",
-        "people",
         "relay",
+        "roster",
     )
 
     def __init__(self, name: str, around: Surroundings) -> None:
         self.name = name
         self.relay = Relay(hold_bytes=around.config.hold_bytes, counts=around.counts)
-        self.people: dict[SessionId, str] = {}
-        """Everybody in the room, on all gateways: session to name."""
+        self.roster = Roster()
         self._around = around
-        self._sorted: tuple[object, list[str]] = None, []  # of which people, and their names
         self._recent: deque[Envelope] = deque(maxlen=around.config.history)
         self._residents: dict[SessionId, Resident] = {}
         self._joining: dict[SessionId, Resident] = {}
         self._leaving: dict[Resident, bool] = {}  # and whether Redis has its `left`
-        self._keeping = 0  # whose membership of a new log is not confirmed
-        self._joined_since = False  # somebody became a member since the log was asked
         self._awaited: list[tuple[int, Callable[[], None]]] = []
         self._subscribed = False
         self._doubted = False
-        self._people_unknown = True  # they are to be read with the log
         self._touched = False  # something came since the last comparison
         self._comings = Comings(around.config.quiet_above, self._tell_sum)
 
@@ -123,13 +115,6 @@ class Room:
     def empty(self) -> bool:
         """Whether nobody here is in it, or about to be, or still on the way out."""
         return not (self._residents or self._joining or self._leaving)
-
-    def names(self) -> list[str]:
-        """Everybody's name, in alphabetical order."""
-        people = (self.relay.offset, id(self.people), len(self.people))
-        if self._sorted[0] != people:
-            self._sorted = people, sorted(self.people.values(), key=str.casefold)
-        return self._sorted[1]
 
     # Who is here.
 
@@ -227,12 +212,12 @@ class Room:
     def question(self) -> Question:
         """What to ask of the log.  Until ``read``, what arrives is held."""
         self.relay.asked()
-        self._joined_since = False
+        self.roster.asked()
         return Question(
             self.name,
             self.relay.epoch,
             self.relay.offset,
-            members=self._people_unknown,
+            members=self.roster.doubted,
             history=self._around.config.history,
             create=True,
         )
@@ -246,15 +231,15 @@ class Room:
         known, was_at = self.relay.epoch, self.relay.offset
         same = known == snapshot.epoch
         if snapshot.members is not None:
-            self._people_unknown = False
-            self.people = {s: member.name for s, member in snapshot.members.items()}
+            self.roster.read({s: member.name for s, member in snapshot.members.items()})
             self._recent.clear()
             self._recent.extend(snapshot.said)
         if not same or self._doubted:
             self._doubted = False
             self._serve(known, snapshot.epoch)
-        if self._keeping or self._joined_since:
-            self.people |= {s: resident.name for s, resident in self._residents.items()}
+        if self.roster.ahead:
+            for session, resident in self._residents.items():
+                self.roster.add(session, resident.name)
         reading = Reading(
             snapshot.epoch,
             snapshot.offset,
@@ -270,10 +255,9 @@ class Room:
         elif self.relay.offset == snapshot.offset:
             if snapshot.members is not None:
                 self._check_members(snapshot.members)
-            if len(self.people) != snapshot.people and not self._keeping:
-                self._people_unknown = True  # what is known is wrong: read them again
-        if self.relay.behind or self._people_unknown:
-            asks_more = self._people_unknown and snapshot.members is None
+            self.roster.counted(snapshot.people)
+        if self.relay.behind or self.roster.doubted:
+            asks_more = self.roster.doubted and snapshot.members is None
             brought = asks_more or (known, was_at) != (self.relay.epoch, self.relay.offset)
             # What brought nothing new is not to be asked again and again without a pause.
             (self._around.look_at if brought else self._around.look_later)(self)
@@ -281,7 +265,7 @@ class Room:
 
     def _check_members(self, members: Mapping[SessionId, Membership]) -> None:
         """Mend what fell into a hole for ever, or came back with an older log."""
-        if self._keeping or self._joined_since:
+        if self.roster.ahead:
             return  # the snapshot may be older than somebody's membership
         for session, resident in list(self._residents.items()):
             member = members.get(session)
@@ -315,7 +299,7 @@ class Room:
         out: list[Envelope | Told] = []
         for item in items:
             if isinstance(item, Missed):
-                self._people_unknown = True
+                self.roster.doubted = True
                 out.append(item)
                 self._join_again()
                 continue
@@ -331,24 +315,24 @@ class Room:
                     if joiner:  # the strings that are here already
                         session = joiner.session_id
                         name = joiner.name if joiner.name == name else name
-                    self.people[session] = name
-                    if not self._comings.sums_up(item.event, len(self.people)):
+                    self.roster.add(session, name)
+                    if not self._comings.sums_up(item.event, len(self.roster)):
                         out.append(item)
                     if joiner:
                         self._pass_on(out)
                         self._settle(joiner, item.offset)
                 case Left(session):
-                    self.people.pop(session, None)
+                    self.roster.remove(session)
                     resident = self._residents.get(session)
                     if resident:
                         self._pass_on(out)
                         self.let_go(session, resident)
-                    if not self._comings.sums_up(item.event, len(self.people)):
+                    if not self._comings.sums_up(item.event, len(self.roster)):
                         out.append(item)
                     if resident:
                         resident.left(item.epoch, item.offset)
                 case Renamed(session, _, new_name):
-                    self.people[session] = new_name
+                    self.roster.add(session, new_name)
                     out.append(item)
                     if resident := self._residents.get(session):
                         self._pass_on(out)
@@ -402,15 +386,13 @@ class Room:
             self._submit_join(resident)
 
     def _keep(self, resident: Resident) -> Operation:
-        self._keeping += 1
+        self.roster.keeping()
 
         def told(outcome: Outcome, _offset: int) -> None:
-            self._keeping -= 1
-            self._joined_since = True
+            all_kept = self.roster.kept()
             if outcome is Outcome.REFUSED:
                 resident.refused()
-            if not self._keeping:
-                self._people_unknown = True  # by now those of other gateways may be there, too
+            if all_kept:
                 self._around.look_at(self)
 
         event = Joined(resident.session_id, resident.last_name)
@@ -422,13 +404,12 @@ class Room:
         if self._joining.get(session) is not resident:
             return
         del self._joining[session]
-        self._joined_since = True
-        if (known := self.people.get(session, resident.name)) != resident.name:
+        known = self.roster.name_of(session) or resident.name
+        if known != resident.name:
             # A new name that its former gateway did not come to tell.
             event = Renamed(session, known, resident.name)
             self._around.publisher.submit(Operation(self.name, resident.holder, event, whatever))
-        self.people[session] = resident.name
-        self._sorted = None, []
+        self.roster.settled(session, resident.name)
         self._residents[session] = resident
         if resident.resume is None:
             history = [Said(self.name, e) for e in self._recent if e.offset <= offset]
@@ -440,7 +421,7 @@ class Room:
     def _begin_to_hear(self, resident: Resident, greeting: Welcome | None) -> None:
         self._around.hub.join(self.name, resident, greeting)
         self._comings.came(resident.session_id)
-        resident.joined(len(self.people))
+        resident.joined(len(self.roster))
 
     def _replay(self, resident: Resident, epoch: str, after: int) -> None:
         """Bring one that was here before up to where the room is."""
@@ -475,6 +456,6 @@ class Room:
             self._around.emptied(self)
 
     def _welcome(self, resident: Resident, offset: int, history: Sequence[Said]) -> Welcome:
-        people = len(self.people)
-        names = self.names() if people <= _NAMES_LISTED else ()
+        people = len(self.roster)
+        names = self.roster.names() if people <= _NAMES_LISTED else ()
         return Welcome(resident.name, self.name, self.relay.epoch, offset, people, names, history)

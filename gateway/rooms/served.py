@@ -119,12 +119,12 @@ class Rooms:
     def people(self, name: str) -> list[str] | None:
         """Everybody's name in a room that is served here, in alphabetical order, or None."""
         room = self._rooms.get(name)
-        return room.names() if room and room.open else None
+        return room.roster.names() if room and room.open else None
 
     def how_many(self, name: str) -> int | None:
         """The number of people in a room that is served here, or None."""
         room = self._rooms.get(name)
-        return len(room.people) if room and room.open else None
+        return len(room.roster) if room and room.open else None
 
     def tell(self, name: str, resident: Resident, item: Envelope | Told) -> None:
         """Send something to one resident, behind what it has still to get of the room."""
@@ -285,7 +285,7 @@ class Rooms:
         self.publisher.forget(room.name)
 
     def _report(self, room: Room) -> None:
-        people = len(room.people)
+        people = len(room.roster)
         if people != self._reported.get(room.name, 0) and room.name != self._inbox:
             self._reported[room.name] = people
             self._registry.set_people(room.name, people)
