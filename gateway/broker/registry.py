@@ -109,10 +109,10 @@ class Registry:
     """Claims and releases names; what changes something is repeated until it is answered.
 
     Questions are asked once, and answered with None if Redis can't be asked.
-    ``on_forgone`` gets a session that came here when nobody wanted it any more: its
-    name is being released, and its membership, which may still be another gateway's,
-    is to be ended.  For more ``people()`` a request waits longer for others, as the
-    config's pace says.
+    ``on_forgone`` gets a session that came here when nobody wanted it any more, and that
+    can't go back to where it was: its name is being released, and its membership is to be
+    ended, be it another gateway's.  For more ``people()`` a request waits longer for
+    others, as the config's pace says.
     """
 
     def __init__(
@@ -308,7 +308,7 @@ class Registry:
         return True
 
     def _undoing(self, claim: _Request) -> _Request:
-        """The question whether an abandoned claim was done; if it was, it is undone.
+        """What gives an abandoned claim up, if it was done.
 
         The release goes before whatever the session claims next, which so gets a newer
         generation: its membership is not the one that is ended.
@@ -320,7 +320,7 @@ class Registry:
                 if claim.comes:
                     self._on_forgone(answer)
 
-        return msgspec.structs.replace(claim, verb="held", answered=answered)
+        return msgspec.structs.replace(claim, verb="forgo", answered=answered)
 
     def _comes_again(self, claim: _Request) -> bool:
         """Whether the session asks for the same again: then it gets what the claim brought."""

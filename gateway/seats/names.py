@@ -107,11 +107,13 @@ class Names:
         id = seat.session.id
 
         def wanted() -> bool:
-            if seat.leaving or seat.session.id != id:
+            if seat.session.id != id:
                 return False
             # A gateway that was stopped wakes to lines of clients that gave up, and whose
             # sessions are elsewhere by now.
-            return not (seat.resumable and seat.connection.hung_up)
+            gone = seat.leaving or (seat.resumable and seat.connection.hung_up)
+            # What is granted to who is gone can be somebody else's here: not to be undone.
+            return not gone or self._heir(seat) is not None
 
         self._registry.claim(
             fold_name(name),

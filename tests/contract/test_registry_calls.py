@@ -103,10 +103,15 @@ async def test_a_question_that_redis_refuses_is_answered_too(redis, ours):
     assert ours.answers == [None]
 
 
+async def g1_falls_silent(redis):
+    await redis.beat_for(Config().silent_ticks, "G2")
+
+
 @pytest.mark.parametrize("asked", ["alice", "bob"])
 async def test_a_session_that_came_by_a_lost_claim_and_went_is_given_up(redis, ours, asked):
     """Promise 6: its name is freed, and its membership, be it another gateway's, ended."""
     before = await at_g1(redis)
+    await g1_falls_silent(redis)
     gone = ours.claim(name=asked)
     await ours.ask_in_vain()
     gone.append("hung up")
@@ -162,6 +167,20 @@ async def test_a_session_that_went_on_elsewhere_is_not_given_up(redis, ours):
     assert await held(redis) == [f"G1 s1 {generation} lobby alice"]
 
 
+@pytest.mark.parametrize("asked", ["alice", "bob"])
+async def test_a_session_that_lives_where_it_was_has_its_name_again(redis, ours, asked):
+    """Promise 6: nobody living is ever said to have left, whatever a second connection did."""
+    generation = await at_g1(redis)
+    gone = ours.claim(name=asked)
+    await ours.ask_in_vain()
+    gone.append("hung up")
+    await ours.settle()
+    assert (ours.forgone, ours.answers) == ([], [])
+    assert await held(redis) == [f"G1 s1 {generation} kitchen alice"]
+    await redis.release("alice", "s1", generation)
+    assert await held(redis) == []
+
+
 @pytest.mark.parametrize("lost", [True, False])
 async def test_who_comes_again_at_once_gets_what_its_lost_claim_brought(redis, ours, lost):
     """DESIGN 4: the same session; nobody living is ever said to have left."""
@@ -193,6 +212,7 @@ async def test_who_comes_again_later_is_newer_than_what_is_ended(redis, ours):
 async def test_what_is_granted_to_who_went_meanwhile_is_given_up(redis, ours, monkeypatch):
     """Promise 6: a name and a membership end with the session."""
     before = await at_g1(redis)
+    await g1_falls_silent(redis)
     gone, call = ours.claim(), redis.caller.call
 
     async def hangs_up_meanwhile(calls):

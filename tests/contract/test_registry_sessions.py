@@ -118,13 +118,56 @@ async def test_who_is_newer_than_the_registry_knows_is_granted_what_it_has(redis
 
 
 async def test_what_a_claim_has_brought_is_known(redis, claim):
-    """registry.lua: held; asked for a claim whose answer was lost and that nobody wants now."""
-    asked = ("held", "bob", "s1", 0, "lobby", "bob")
+    """registry.lua: forgo; asked for a claim whose answer was lost and that nobody wants now."""
+    asked = ("forgo", "bob", "s1", 0, "lobby", "bob")
     assert await redis.registry(asked) == ["absent"]
     generation, *_ = await claim("s1", 0, "kitchen", "Alice")
     assert await redis.registry(asked) == [f"ghost alice G1 s1 {generation} kitchen Alice"]
     assert await redis.registry(asked, gateway="G2") == ["absent"]
-    second = ("held", "bob", "s1", generation, "kitchen", "bob")
+    second = ("forgo", "bob", "s1", generation, "kitchen", "bob")
     assert await redis.registry(second) == ["absent"]
     await claim("s1", generation, "kitchen", "bob")
     assert await redis.registry(second) == [f"ghost bob G1 s1 {generation} kitchen bob"]
+
+
+FORGO = ("forgo", "alice", "s1", 0, "lobby", "alice")
+
+
+async def test_who_had_a_session_before_has_it_again_when_it_is_forgone(redis, claim):
+    """Promise 6: also if the claim was repeated in between, and there is nothing to end then."""
+    old, *_ = await claim("s1", 0, "kitchen", "Alice")
+    for _ in range(2):
+        await claim(*ALICE, gateway="G2")
+    assert await redis.registry(FORGO, gateway="G2") == ["absent"]
+    assert await records(redis) == [f"G1 s1 {old} kitchen Alice"]
+    assert await redis.registry(FORGO, gateway="G2") == ["absent"]
+    assert await records(redis) == [f"G1 s1 {old} kitchen Alice"]
+    assert await claim(*ALICE) == (old, "kitchen", "Alice")
+
+
+async def test_nobody_has_a_session_again_that_let_go_of_it(redis, claim):
+    """Promise 6: a name ends with the session.  Its connection there was over in between."""
+    old, *_ = await claim(*ALICE)
+    new, *_ = await claim(*ALICE, gateway="G2")
+    await redis.release("alice", "s1", old)
+    assert await redis.registry(FORGO, gateway="G2") == [f"ghost alice G2 s1 {new} lobby alice"]
+
+
+async def test_a_session_that_was_taken_on_from_who_did_not_want_it_is_not_given_back_to_it(
+    redis, claim
+):
+    """G1 had it, G2 took it for nobody, G3 takes it from there and has nobody either."""
+    await redis.beat("G3")
+    await claim(*ALICE)
+    await claim(*ALICE, gateway="G2")
+    newest, *_ = await claim(*ALICE, gateway="G3")
+    assert await redis.registry(FORGO, gateway="G2") == ["absent"]
+    assert await redis.registry(FORGO, gateway="G3") == [f"ghost alice G3 s1 {newest} lobby alice"]
+
+
+async def test_a_session_that_went_on_here_is_not_given_back(redis, claim):
+    """registry.lua: forgo; it claimed a second name in between, or set its room."""
+    await claim(*ALICE)
+    new, *_ = await claim(*ALICE, gateway="G2")
+    await claim("s1", new, "garden", "alice", gateway="G2")
+    assert await redis.registry(FORGO, gateway="G2") == [f"ghost alice G2 s1 {new} garden alice"]

@@ -8,6 +8,7 @@ import secrets
 import socket
 from typing import Any
 
+import pytest
 from cluster import Cluster
 from people import Person
 from processes import eventually, fault_lasts
@@ -214,10 +215,11 @@ async def test_two_connections_of_one_session_at_once_do_not_free_its_name(start
     assert members(cluster) == ["alice"]
 
 
-async def test_a_connection_that_drops_while_it_is_granted_leaves_no_ghost(start_cluster):
-    """Promise 6, and the session that was elsewhere is told or goes on."""
+@pytest.mark.parametrize("on", [0, 1], ids=["same gateway", "other gateway"])
+async def test_a_connection_that_drops_while_it_is_granted_leaves_no_ghost(start_cluster, on):
+    """Promise 6, and the session that was there before is told or goes on, but is not cut off."""
     cluster = await start_cluster(2)
-    port = cluster.gateways[1].port
+    port = cluster.gateways[on].port
     for number in range(12):
         secret, name = secrets.token_hex(16), f"a{number}"
         alice = await Bot.hello(cluster.gateways[0].port, name, session=secret)
@@ -233,6 +235,7 @@ async def test_a_connection_that_drops_while_it_is_granted_leaves_no_ghost(start
             return there == ((False, False) if alice.hung_up else (goes_on, goes_on))
 
         await eventually(settled, 10, "told or there", lambda: (alice.news, members(cluster)))  # noqa: B023
+        assert "draining" not in {line.get("code") for line in alice.news}
         alice.abort()
     await eventually(lambda: not members(cluster), 10, "nobody there", lambda: members(cluster))
     assert all(event["name"] for event in log(cluster))

@@ -6,7 +6,8 @@
 --       4 holds  set of this gateway: the folded names it may hold
 --       5 rooms  sorted set: room -> how many people are in it
 --       6 calls  hash: calling gateway -> the number of its last call
---       7 sessions  hash: session -> the folded name that it claimed last
+--       7 sessions  hash: session -> the folded name that it claimed last; behind that
+--                   "GATEWAY GENERATION", if that claim took it from who has not let go of it
 -- ARGV  1 gateway  2 silent ticks  3 retention s  4 calling gateway  5 number of this call
 --       then, for each operation, 6 fields:
 --       verb, folded name, session, generation, room, name
@@ -27,8 +28,9 @@
 --          spelling, or adds a second name; 'taken', too, if it went on elsewhere.
 -- release  frees a name that exactly this holder has: 'done'; needs no lease, since
 --          it is done for the dead, too
--- held     'ghost FOLDED RECORD' of what a claim with these fields has brought this
---          gateway, if it was done, or 'absent'
+-- forgo    gives up what a claim with these fields has brought this gateway: 'ghost FOLDED
+--          RECORD' of that, to be ended and released, or 'absent' if it was not done, or
+--          if who had the session before lives and has it again
 -- find     'found RECORD' or 'absent'
 -- people   sets how many are in a room (the generation's field): 'done'
 -- rooms    'rooms ROOM PEOPLE ROOM PEOPLE ...', as many as the generation's
@@ -61,14 +63,22 @@ local function look_up(folded)
   }
 end
 
-local function lives(found)
-  local beat = redis.call('ZSCORE', beats, found.gateway)
+local function lives(gateway_id)
+  local beat = redis.call('ZSCORE', beats, gateway_id)
   return beat and tick - tonumber(beat) < silent
+end
+
+-- What a session claimed last, and from which gateway and generation it came with that.
+local function last_claim(session)
+  local claimed = redis.call('HGET', sessions, session)
+  if not claimed then return nil end
+  local folded, before, generation = string.match(claimed, '^(%S+) (%S+) (%d+)$')
+  return folded or claimed, before, tonumber(generation)
 end
 
 -- The name that a session has: what it claimed last, else what it asks for; or nil.
 local function held_by(session, folded)
-  local last = redis.call('HGET', sessions, session)
+  local last = last_claim(session)
   for _, one in ipairs({last or folded, folded}) do
     local held = look_up(one)
     if held and held.session == session then return held end
@@ -79,26 +89,32 @@ local function ghost(found)
   return table.concat({'ghost', found.folded, found.record}, ' ')
 end
 
-local function hold(folded, session, generation, room, name)
+local function hold(folded, session, generation, room, name, from)
   local record = {gateway, session, generation, room, name}
   redis.call('HSET', names, folded, table.concat(record, ' '))
   redis.call('SADD', holds, folded)
-  redis.call('HSET', sessions, session, folded)
+  redis.call('HSET', sessions, session, folded .. (from or ''))
   return table.concat({'ok', generation, room, name}, ' ')
 end
 
 local function claim(folded, session, generation, room, name)
   if not leased then return 'wait' end
-  local held, found = held_by(session, folded), look_up(folded)
+  local held, found, from = held_by(session, folded), look_up(folded)
   local comes = generation == 0
   if held and comes then
     -- The holds of the gateway that had it may go on listing it: records are what counts.
     folded, room, name = held.folded, held.room, held.name
-    if held.here then generation = held.generation end
+    local _, before, its_generation = last_claim(session)
+    if held.here then
+      generation = held.generation
+    else
+      before, its_generation = held.gateway, held.generation
+    end
+    from = before and table.concat({'', before, its_generation}, ' ')
   elseif held and not held.here and held.generation >= generation then
     return 'taken'
   elseif found and found.session ~= session then
-    return lives(found) and 'taken' or ghost(found)
+    return lives(found.gateway) and 'taken' or ghost(found)
   elseif held then
     generation = math.max(generation, held.generation)
   end
@@ -107,32 +123,43 @@ local function claim(folded, session, generation, room, name)
   elseif generation > tonumber(redis.call('HGET', clock, 'generation') or 0) then
     redis.call('HSET', clock, 'generation', generation)  -- a registry that was emptied
   end
-  return hold(folded, session, generation, room, name)
+  return hold(folded, session, generation, room, name, from)
 end
 
 local function release(folded, session, generation)
   local found = look_up(folded)
+  local last, before, its_generation = last_claim(session)
   if found and found.here and found.session == session and found.generation == generation then
     redis.call('HDEL', names, folded)
     -- After a new name was claimed it is the old one that is freed.
-    if redis.call('HGET', sessions, session) == folded then
-      redis.call('HDEL', sessions, session)
-    end
+    if last == folded then redis.call('HDEL', sessions, session) end
     found = nil
+  elseif before == gateway and its_generation == generation then
+    redis.call('HSET', sessions, session, last)  -- it went on, and will not come back
   end
   -- Another session of this gateway may hold the name by now.
   if not (found and found.here) then redis.call('SREM', holds, folded) end
   return 'done'
 end
 
-local function brought(folded, session, generation)
-  local found = generation == 0 and held_by(session, folded) or look_up(folded)
-  return found and found.here and found.session == session and ghost(found) or 'absent'
+local function forgo(folded, session, generation)
+  local comes = generation == 0
+  local found = comes and held_by(session, folded) or look_up(folded)
+  local last, before, its_generation = last_claim(session)
+  if not (found and found.here and found.session == session) then
+    if before == gateway then redis.call('HSET', sessions, session, last) end
+    return 'absent'
+  end
+  if not (comes and before and lives(before)) then return ghost(found) end
+  local record = {before, session, its_generation, found.room, found.name}
+  redis.call('HSET', names, found.folded, table.concat(record, ' '))
+  redis.call('HSET', sessions, session, found.folded)
+  return 'absent'
 end
 
 local function find(folded)
   local found = look_up(folded)
-  return found and lives(found) and 'found ' .. found.record or 'absent'
+  return found and lives(found.gateway) and 'found ' .. found.record or 'absent'
 end
 
 local function set_people(_, _, people, room)
@@ -149,7 +176,7 @@ local function list_rooms(_, _, most)
 end
 
 local verbs = {
-  claim = claim, release = release, held = brought,
+  claim = claim, release = release, forgo = forgo,
   find = find, people = set_people, rooms = list_rooms,
 }
 local results = {}

@@ -136,6 +136,23 @@ def test_who_has_hung_up_takes_no_session_from_where_it_may_be(names, registry):
     assert wanted == [False, True]
 
 
+def test_what_is_granted_to_who_is_gone_stays_with_who_has_the_session_here(names, registry):
+    """Promise 6: a second connection that hangs up at once takes nothing from the first."""
+    first, second = comes_with_secret(names), comes_with_secret(names)
+    names.claim(first, "alice")
+    registry.answer(Granted(1, "lobby", "alice"))
+    names.claim(second, "alice")
+    second.leaving = True
+    *_, wanted = registry.asked[1]
+    assert wanted()  # not to be undone
+    registry.answer(Granted(1, "lobby", "alice"))
+    assert registry.released == []
+    assert not first.leaving
+    assert ("alice", 1) in first.held
+    first.leaving = True
+    assert not wanted()
+
+
 def test_who_can_hear_no_more_holds_no_session(names, alice):
     alice.hears = False
     assert names.holder_of("S1") is None
