@@ -29,17 +29,20 @@ from gateway.chat.session import Session, State, new_session_id
 from gateway.fronts import Encoding, Front
 from gateway.fronts.json import JsonFront
 from gateway.net.connection import Connection, Hold
+from gateway.seats.farewell import Farewell
 
 if TYPE_CHECKING:
     from gateway.seats.host import Host
 
+_OF_ITSELF = (CloseReason.QUIT, CloseReason.HUNG_UP)
 _GOES_ON = Notice("this session goes on in another connection", "replaced")
 
 
 class Seat:
     """The receiver of a connection, the desk of a session and the resident of a room.
 
-    How it ends: ``end`` says ``left`` to the room and closes (quit, hung up, refused);
+    How it ends: ``end`` says ``left`` to the room and closes (quit, hung up, refused), when
+    it knows what became of what it said;
     ``replaced`` does so with a word, since its session is somewhere else; ``hand_over``
     and ``close`` say nothing to others; after ``retire`` it only hears, until ``close``;
     ``closed`` comes last, by itself if the connection was lost.
@@ -262,10 +265,21 @@ class Seat:
             self.end(CloseReason.REPLACED)
 
     def end(self, reason: CloseReason, *, timeout_s: float | None = None) -> None:
-        """Leave the room and close.  The name is freed when the room knows."""
-        if not self.leaving:
+        """Leave the room and close.  The name is freed when the room knows.
+
+        Who goes of itself, and may still read, hears first what became of what it said.
+        """
+        if self.leaving:
+            return
+        config = self._host.config
+        timeout_s = timeout_s or config.close_timeout_s
+        if self.outstanding and reason in _OF_ITSELF:
+            told_by = asyncio.get_running_loop().time() + config.publish_deadline + timeout_s
+            close_by = told_by + timeout_s
+            Farewell(self._host, self, reason, hear_until=told_by, close_by=close_by).begin()
+        else:
             self._host.depart(self)
-            self.close(reason, timeout_s=timeout_s or self._host.config.close_timeout_s)
+            self.close(reason, timeout_s=timeout_s)
 
     def hear_out(self) -> None:
         """Handle what came, at once.  It may end the session."""

@@ -128,3 +128,22 @@ async def test_a_question_without_redis_is_refused_under_its_ref(gateway: Cluste
     program = await bot(gateway)
     gateway.redis.close()
     assert await program.refusal(type="rooms", ref="7") == ("unavailable", "7")
+
+
+@pytest.mark.parametrize("last", [None, {"type": "quit"}], ids=["hangs up", "quits"])
+async def test_who_goes_hears_first_that_its_lines_were_said(gateway: Cluster, last):
+    """DESIGN 4: an ack in the place of its event, also for ``printf … | nc -N``."""
+    program = await gateway.newcomer(Bot)
+    lines = [
+        {"name": "bot"},
+        *({"type": "say", "text": f"line {ref}", "ref": f"{ref}"} for ref in range(1, 6)),
+        *([last] if last else []),
+    ]
+    program.send(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    if last is None:
+        program.finish()
+    told = [json.loads(line) for line in await program.ended() if line.startswith("{")]
+    assert told[0]["type"] == "welcome"
+    acks = [(line["ref"], line["offset"]) for line in told if line["type"] == "ack"]
+    first = told[0]["offset"] + 1
+    assert acks == [(f"{ref}", first + ref - 1) for ref in range(1, 6)]

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from operators import Operator
 from processes import eventually
 
@@ -29,6 +30,26 @@ async def test_who_speaks_while_redis_hangs_is_told_soon_after_the_deadline(star
         await alice.say(text)
         await alice.expect(f"* not delivered: {text}", timeout=2.5)
     cluster.redis.cont()
+
+
+@pytest.mark.parametrize("goes", ["hangs up", "quits"])
+async def test_who_goes_while_redis_hangs_is_told_what_became_of_the_last_lines(
+    start_cluster, goes
+):
+    """Promise 4: ``report | nc -N`` must not lose its lines without a word."""
+    cluster = await start_cluster(1, "--publish-deadline", "1", "--admin-port", "0")
+    (alice,) = await cluster.join("alice")
+    cluster.redis.stop()
+    await Operator(cluster.gateways[0]).until_ready(False)
+    await alice.say("one", "two")
+    if goes == "quits":
+        await alice.say("/quit")
+        await alice.expect("* bye")
+    else:
+        alice.finish()
+    await alice.expect("* not delivered: one", "* not delivered: two", timeout=2.5)
+    cluster.redis.cont()
+    await alice.ended()
 
 
 async def test_who_moves_or_takes_another_name_while_redis_hangs_is_told_to_wait(start_cluster):
