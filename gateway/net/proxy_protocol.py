@@ -41,6 +41,11 @@ class BadHeader(Exception):
     """These bytes are no PROXY header; its text says why."""
 
 
+def host_port(host: str, port: int) -> str:
+    """``HOST:PORT``, an IPv6 address in brackets (RFC 3986, 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where a connection comes from."""
@@ -49,7 +54,7 @@ class Source:
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
     @classmethod
     def at(cls, host: str, port: int) -> Source:

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import shlex
 import shutil
 import signal
@@ -22,16 +21,18 @@ from asyncio.subprocess import Process
 from pathlib import Path
 from typing import Any
 
+from gateway.broker.backoff import Backoff
 from gateway.broker.embedded import EmbeddedServer, EmbeddedServerError, NoServerFound
 from gateway.config import Config
 from gateway.net.handoff import Dealer, listen
+from gateway.net.proxy_protocol import host_port
 from gateway.ops.logs import redacted
 from gateway.processes import end, lines, spawn
 from gateway.redis_url import has_password
 from gateway.tools.balancer import FLAGS, Balancer, BalancerError
 
-BACKOFF_S, BACKOFF_MAX_S = 0.2, 10.0
-STEADY_S = 10.0  # what ran this long has recovered
+_AGAIN_S, _AGAIN_AT_MOST_S = 0.2, 10.0
+_STEADY_S = 10.0  # what ran this long has recovered
 LOGGED_ALWAYS = {"time", "level", "event", "gateway"}
 
 
@@ -183,7 +184,7 @@ class _Cluster:
         for member in members:
             await member.started.wait()
         for member in members:
-            _say(f"gateway {member.number} on {_address(self._host, member.port)}")
+            _say(f"gateway {member.number} on {host_port(self._host, member.port)}")
         _say(f"Redis on {redacted(redis_url)}")
         _say(f"to see how it is: {_status_command(redis_url, self._password_file)}")
         if page:
@@ -229,7 +230,7 @@ class _Gateway:
 
         Raises ``ClusterError`` if it ends before it was ever ready.
         """
-        backoff_s = BACKOFF_S
+        backoff = Backoff(_AGAIN_S, _AGAIN_AT_MOST_S)
         while True:
             begun = asyncio.get_running_loop().time()
             code = await self._run_once()
@@ -239,9 +240,9 @@ class _Gateway:
             self._here -= lost
             self.drained = True  # there is nothing left to drain
             _say(f"{self} {_ended(code)}, {len(lost)} cut off; starting it again")
-            steady = asyncio.get_running_loop().time() - begun > STEADY_S
-            backoff_s = BACKOFF_S if steady else min(backoff_s * 2, BACKOFF_MAX_S)
-            await asyncio.sleep(backoff_s * random.uniform(0.5, 1))
+            if asyncio.get_running_loop().time() - begun > _STEADY_S:
+                backoff.reset()
+            await asyncio.sleep(backoff.next_s())
 
     async def _run_once(self) -> int:
         self._ready = False
@@ -348,16 +349,12 @@ def _listen(host: str, port: int) -> socket.socket:
         # Without what create_server adds to it.
         named = isinstance(error, socket.gaierror)
         why = error.strerror if named else os.strerror(error.errno or 0)
-        raise ClusterError(f"cannot listen on {_address(host, port)}: {why}") from None
+        raise ClusterError(f"cannot listen on {host_port(host, port)}: {why}") from None
 
 
 def _free_port(host: str) -> int:
     with _listen(host, 0) as probe:
         return int(probe.getsockname()[1])
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _ended(code: int) -> str:
