@@ -77,12 +77,10 @@ local function last_claim(session)
 end
 
 -- The name that a session has: what it claimed last, else what it asks for; or nil.
-local function held_by(session, folded)
-  local last = last_claim(session)
-  for _, one in ipairs({last or folded, folded}) do
-    local held = look_up(one)
-    if held and held.session == session then return held end
-  end
+local function held_by(session, last, asked)
+  local held = last and look_up(last)
+  if held and held.session == session then return held end
+  return asked and asked.session == session and asked or nil
 end
 
 local function ghost(found)
@@ -99,12 +97,13 @@ end
 
 local function claim(folded, session, generation, room, name)
   if not leased then return 'wait' end
-  local held, found, from = held_by(session, folded), look_up(folded)
+  local found, from = look_up(folded), nil
+  local last, before, its_generation = last_claim(session)
+  local held = held_by(session, last, found)
   local comes = generation == 0
   if held and comes then
     -- The holds of the gateway that had it may go on listing it: records are what counts.
     folded, room, name = held.folded, held.room, held.name
-    local _, before, its_generation = last_claim(session)
     if held.here then
       generation = held.generation
     else
@@ -144,8 +143,9 @@ end
 
 local function forgo(folded, session, generation)
   local comes = generation == 0
-  local found = comes and held_by(session, folded) or look_up(folded)
   local last, before, its_generation = last_claim(session)
+  local found = look_up(folded)
+  found = comes and held_by(session, last, found) or found
   if not (found and found.here and found.session == session) then
     if before == gateway then redis.call('HSET', sessions, session, last) end
     return 'absent'
@@ -154,6 +154,7 @@ local function forgo(folded, session, generation)
   local record = {before, session, its_generation, found.room, found.name}
   redis.call('HSET', names, found.folded, table.concat(record, ' '))
   redis.call('HSET', sessions, session, found.folded)
+  redis.call('SREM', holds, found.folded)  -- that gateway's still list it
   return 'absent'
 end
 
