@@ -88,7 +88,8 @@ class Outcome(enum.IntEnum):
 class Operation(msgspec.Struct, eq=False):
     """One thing to be done to a room.  ``told(outcome, offset)`` is called once.
 
-    ``offset`` is the event's place in the log, or 0 where there is none.
+    ``offset`` is the event's place in the log; of what was done without an event, that of
+    the last one before it; else 0.
     ``taken_from`` is known by then: the other gateway whose membership this
     one took over, or ''.
     """
@@ -254,15 +255,18 @@ class Outbox:
             match result[:1], result[1:]:
                 case b"=", offset:
                     self._finish(operation, Outcome.REPEATED, int(offset))
-                case b"~", gateway:
+                case b"-", offset:
+                    self._finish(operation, Outcome.CONFIRMED, int(offset))
+                case b"~", taken:
+                    offset, _, gateway = taken.partition(b":")
                     operation.taken_from = GatewayId(gateway.decode())
-                    self._finish(operation, Outcome.CONFIRMED)
+                    self._finish(operation, Outcome.CONFIRMED, int(offset))
                 case b"?", _:
                     self._finish(operation, Outcome.NOT_CONFIRMED)
                 case b"0", _:
                     self._finish(operation, Outcome.REFUSED)
                 case _:
-                    self._finish(operation, Outcome.CONFIRMED)
+                    raise ValueError(f"unexpected answer of publish.lua: {result!r}")
 
     def failed(self, batch: Batch) -> None:
         """Redis never got it: nothing was applied.  To be sent again."""

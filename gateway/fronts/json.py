@@ -240,7 +240,7 @@ class JsonFront:
                 f"session is not a secret of {_MIN_SECRET_CHARACTERS}"
                 f" to {_MAX_SECRET_CHARACTERS} characters"
             )
-        if hello.after is not None and hello.after < 0:
+        if hello.after is not None and not 0 <= hello.after <= _MAX_REF:
             raise _BadRequest("after is not an offset")
         return commands.Hello(
             clean_line(hello.name), hello.room, hello.session, hello.epoch, hello.after

@@ -18,6 +18,8 @@ from gateway.rooms.inquiries import Inquiries
 from gateway.rooms.relay import Relay
 
 _AGAIN_S = 0.1
+_UNREADABLE_S = 0.5
+"""Until a log is asked again that Redis did not tell of."""
 
 
 class Follower(Member, Protocol):
@@ -78,7 +80,7 @@ class Replay:
         if not self._wanted():
             return
         if snapshot is None:
-            self._later()
+            self._later(_UNREADABLE_S)
         elif snapshot.epoch != self._epoch or snapshot.offset < self._at:
             self._miss()  # that log is gone
         elif self._relay.epoch != self._epoch or self._relay.offset < self._at:
@@ -120,8 +122,8 @@ class Replay:
         self._member.send(self._member.encoding.encode(Missed(), self._room))
         self._done()
 
-    def _later(self) -> None:
-        asyncio.get_running_loop().call_later(_AGAIN_S, self._go_on_if_it_reads)
+    def _later(self, wait_s: float = _AGAIN_S) -> None:
+        asyncio.get_running_loop().call_later(wait_s, self._go_on_if_it_reads)
 
     def _go_on_if_it_reads(self) -> None:
         if self._wanted() and self._member.stalled:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.broker.outbox import Operation, Outcome, whatever
 from gateway.broker.publisher import Publisher
@@ -147,7 +148,7 @@ class Room:
             self.when_at(offset if outcome is Outcome.CONFIRMED else 0, done)
 
         def done() -> None:
-            del self._leaving[resident]
+            self._leaving.pop(resident, None)
             self.let_go(session, resident)
             over()
             self._close_if_empty()
@@ -362,6 +363,12 @@ class Room:
     # Becoming a member.
 
     def _submit_join(self, resident: Resident) -> None:
+        def there(epoch: str, offset: int) -> None:
+            # By its ``joined``; but nobody is told of who was one already, or came from
+            # another gateway, and it can fall into a hole that can't be filled.
+            if self.relay.epoch == epoch and self.relay.offset >= offset:
+                self._settle(resident, self.relay.offset)
+
         def told(outcome: Outcome, offset: int) -> None:
             if operation.taken_from:
                 resident.took_over(operation.taken_from)
@@ -369,9 +376,8 @@ class Room:
                 self.let_go(resident.session_id, resident)
                 resident.refused()
                 self._close_if_empty()
-            elif offset <= self.relay.offset:
-                # Nobody was told, or it fell into a hole that can't be filled.
-                self._settle(resident, self.relay.offset)
+            else:
+                self.when_at(offset, partial(there, self.relay.epoch, offset))
 
         event = Joined(resident.session_id, resident.name)
         operation = Operation(self.name, resident.holder, event, told)

@@ -91,17 +91,22 @@ class Names:
 
     def claim_again(self, seat: Seat) -> None:
         """The registry forgot this gateway, and may have given the name to somebody else."""
-        name, id = seat.session.name, seat.session.id
-        if not (name and seat.held) or seat.leaving:
+        session, id = seat.session, seat.session.id
+        if not (session.name and seat.held) or seat.leaving:
             return
 
-        def answered(answer: Answer | None) -> None:
-            if seat.leaving or seat.session.id != id or isinstance(answer, Granted):
-                return
-            seat.tell(Notice(f"{name} was taken while this gateway was cut off"))
-            seat.end(CloseReason.REPLACED)
+        def claim(name: str) -> None:
+            def answered(answer: Answer | None) -> None:
+                if seat.leaving or session.id != id or isinstance(answer, Granted):
+                    return
+                seat.tell(Notice(f"{name} was taken while this gateway was cut off"))
+                seat.end(CloseReason.REPLACED)
 
-        self._ask(seat, name, answered)
+            self._ask(seat, name, answered)
+
+        claim(session.name)
+        if session.wish:
+            claim(session.wish)
 
     def _ask(self, seat: Seat, name: str, answered: Callable[[Answer | None], None]) -> None:
         id = seat.session.id
@@ -126,13 +131,13 @@ class Names:
         )
 
     def _granted(self, seat: Seat, answer: Granted) -> None:
-        session = seat.session
-        seat.generation = answer.generation
-        if (held := (fold_name(answer.name), answer.generation)) not in seat.held:
-            seat.held += (held,)
+        session, held = seat.session, (fold_name(answer.name), answer.generation)
         if seat.leaving:
-            self._decline(seat, answer)
+            self._decline(seat, *held)
             return
+        seat.generation = answer.generation
+        if held not in seat.held:
+            seat.held += (held,)
         self._host.no_longer_new(seat)
         before = self._by_session.get(session.id)
         if before and before is not seat and not before.leaving:
@@ -143,14 +148,16 @@ class Names:
         session.room = answer.room
         session.granted(answer.name)
 
-    def _decline(self, seat: Seat, answer: Granted) -> None:
-        """What was granted is not wanted any more: whoever it was meant for is gone."""
-        if not seat.resumable or self._heir(seat):
-            self.release(seat)
-            return
-        # It may have been taken from another gateway, where the session is a member yet.
-        seat.session.name = answer.name
-        self._host.leave(seat, answer.room)
+    def _decline(self, seat: Seat, folded: str, generation: int) -> None:
+        """What was granted is not wanted any more: whoever it was meant for is gone.
+
+        What it had goes by itself, and behind its ``left``: this must not hurry that.
+        """
+        if heir := self._heir(seat):
+            heir.held += ((folded, generation),)  # the session's, not the connection's
+        elif (folded, generation) not in seat.held:
+            holder = Holder(self._host.gateway, seat.session.id, generation)
+            self._registry.release(folded, holder)
 
     def release(
         self,

@@ -10,7 +10,7 @@ async def test_a_ref_that_was_said_before_is_not_said_again(redis, channel, alic
     assert await redis.publish(alice.says("one", ref=7), alice.says("two", ref=9)) == "=1 =2"
     elsewhere = alice._replace(gateway="G2", generation=2)
     reply = await redis.publish(elsewhere.joins(), elsewhere.says("one", ref=7), gateway="G2")
-    assert reply == "~G1 =1"
+    assert reply == "~2:G1 =1"
     assert len(await redis.log()) == len(b"\n".join(await channel.heard()).split(b"\n")) == 2
 
 

@@ -139,17 +139,17 @@ async def test_joining_makes_a_member_and_an_event(redis, alice):
 
 
 async def test_joining_twice_says_nothing_twice(redis, alice):
-    """publish.lua: -1 if done without an event."""
+    """publish.lua: -OFFSET if done without an event, behind that one."""
     await redis.open()
     assert await redis.publish(alice.joins()) == "1"
-    assert await redis.publish(alice.joins()) == "-1"
-    assert len(await redis.log()) == 1
+    assert await redis.publish(alice.says(), alice.joins(), alice.says()) == "2 -2 3"
+    assert len(await redis.log()) == 3
 
 
 async def test_keeping_makes_a_member_without_an_event(redis, channel, alice):
     """DESIGN 3: a Redis that came back empty is filled again; nobody joined."""
     await redis.open()
-    assert await redis.publish(alice.keeps(), alice.keeps()) == "-1 -1"
+    assert await redis.publish(alice.keeps(), alice.keeps()) == "-0 -0"
     assert await redis.members() == {"s1": "G1 1 alice"}
     assert await redis.log() == await channel.heard() == []
 
@@ -159,7 +159,7 @@ async def test_a_newer_holder_takes_over_without_an_event(redis, alice, enter):
     """DESIGN 4: the membership goes over without leave or join; then the old one is fenced off."""
     await redis.open("lobby", alice)
     newer = alice._replace(gateway="G2", generation=10)
-    assert await redis.publish(getattr(newer, enter)(), gateway="G2") == "~G1"
+    assert await redis.publish(getattr(newer, enter)(), gateway="G2") == "~0:G1"
     assert await redis.members() == {"s1": "G2 10 alice"}
     assert await redis.publish(alice.says(), alice.leaves()) == "0 0"
     assert await redis.publish(newer.says(), gateway="G2") == "1"
@@ -169,12 +169,12 @@ async def test_a_newer_holder_takes_over_without_an_event(redis, alice, enter):
 async def test_who_takes_over_is_told_from_which_gateway_also_in_a_repeated_reply(
     redis, alice, enter
 ):
-    """publish.lua: ~GATEWAY; that gateway is to be told, even if the first answer was lost."""
+    """publish.lua: ~OFFSET:GATEWAY; it is to be told, even if the first answer was lost."""
     await redis.open("lobby", alice)
     newer = alice._replace(gateway="G2", generation=2)
     batch = (getattr(newer, enter)(), newer.says())
-    assert await redis.publish(*batch, gateway="G2", number=1) == "~G1 1"
-    assert await redis.publish(*batch, gateway="G2", number=1) == "~G1 1"
+    assert await redis.publish(*batch, gateway="G2", number=1) == "~0:G1 1"
+    assert await redis.publish(*batch, gateway="G2", number=1) == "~0:G1 1"
     assert await redis.publish(getattr(newer, enter)(), gateway="G2") == "-1"
     again = newer._replace(generation=3)
     assert await redis.publish(getattr(again, enter)(), gateway="G2") == "-1"

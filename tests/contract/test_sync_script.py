@@ -68,6 +68,15 @@ async def test_to_who_is_at_the_end_nothing_follows(redis, say, alice):
     assert (texts([read.at_known]), texts(read.events)) == (["2"], [])
 
 
+@pytest.mark.parametrize("offset", [10**14, 2**53 + 1, 2**63 - 1])
+async def test_to_who_knows_more_than_there_is_nothing_follows(redis, say, alice, offset):
+    """Whatever a program says it has; a Lua number would be written as 1e+15."""
+    epoch = await redis.open("lobby", alice)
+    await say("one")
+    told = await redis.sync(epoch=epoch, offset=offset, create=False)
+    assert (told.offset, list(told.events), told.at_known) == (1, [], b"")
+
+
 async def test_to_who_knows_the_start_all_lines_follow(redis, say, alice):
     """sync.lua: there is no line at offset 0."""
     epoch = await redis.open("lobby", alice)

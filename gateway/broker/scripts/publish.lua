@@ -21,9 +21,9 @@
 -- of the same session can be left, too: it went on, and ends where it never came.
 --
 -- Returns 'epoch' if the room's log is another one, else, for each operation,
--- separated by blanks: the event's offset, 0 if refused, -1 if done without an
--- event, ~GATEWAY if so and the membership was that other gateway's until now,
--- =OFFSET if the session said this ref before, at that offset, ? if it may have
+-- separated by blanks: the event's offset, 0 if refused, -OFFSET if done without an
+-- event, behind that one, ~OFFSET:GATEWAY if so and the membership was that other
+-- gateway's until now, =OFFSET if the session said this ref before, at that offset, ? if it may have
 -- (the ref is older than its newest, and not among those kept).  A repeated
 -- batch number changes nothing and returns the first reply.
 
@@ -118,8 +118,8 @@ local function apply(index, verb, session, membership, ref, age, body)
     if verb == 'join' or verb == 'keep' then
       if ahead > 0 then return 0 end
       set_membership(session, membership)
-      if member and its_gateway ~= holder then return '~' .. its_gateway end
-      if member or verb == 'keep' then return -1 end
+      if member and its_gateway ~= holder then return '~' .. offset .. ':' .. its_gateway end
+      if member or verb == 'keep' then return '-' .. offset end
     elseif verb == 'leave' then
       if not mine and ahead >= 0 then return 0 end
       set_membership(session, false)

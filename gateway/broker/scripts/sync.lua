@@ -13,7 +13,7 @@
 -- and history also if it does not know this epoch, and no history without members.
 
 local meta, log, history, members = unpack(KEYS)
-local known, from = ARGV[1], tonumber(ARGV[2])
+local known, from = ARGV[1], ARGV[2]
 local retention = tonumber(ARGV[5])
 
 local epoch = redis.call('HGET', meta, 'epoch')
@@ -35,7 +35,7 @@ end
 
 local at_known, missing, people, remembered = '', {}, {}, {}
 if known ~= '' then
-  if known ~= epoch then from = 0 end
+  if known ~= epoch then from = '0' end
   local entries = redis.call('XRANGE', log, from .. '-0', '+', 'COUNT', ARGV[3] + 1)
   missing = lines(entries)
   if entries[1] and entries[1][1] == from .. '-0' then at_known = table.remove(missing, 1) end

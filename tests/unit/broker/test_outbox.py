@@ -159,12 +159,12 @@ def test_an_error_does_not_undo_what_an_earlier_attempt_may_have_done(outbox, su
 
 
 def test_each_is_told_its_own_outcome(outbox, submit, told):
-    """publish.lua: the event's offset, 0 if refused, -1 if done without an event, =OFFSET."""
+    """publish.lua: the event's offset, 0 if refused, -OFFSET if done without one, =OFFSET."""
     submit("one", Joined("s1", "alice"), "three", "four", "five")
-    outbox.answered(send(outbox), [b"7", b"-1", b"0", b"=3", b"10"])
+    outbox.answered(send(outbox), [b"7", b"-7", b"0", b"=3", b"10"])
     assert told == [
         ("one", Outcome.CONFIRMED, 7),
-        ("Joined", Outcome.CONFIRMED, 0),
+        ("Joined", Outcome.CONFIRMED, 7),
         ("three", Outcome.REFUSED, 0),
         ("four", Outcome.REPEATED, 3),
         ("five", Outcome.CONFIRMED, 10),
@@ -173,7 +173,7 @@ def test_each_is_told_its_own_outcome(outbox, submit, told):
 
 
 def test_who_takes_a_membership_over_is_told_from_whom(outbox, submit):
-    """publish.lua: ~GATEWAY, and the answer is that it is done, without an event."""
+    """publish.lua: ~OFFSET:GATEWAY, and the answer is that it is done, without an event."""
     taken_from = []
 
     def told(*how):
@@ -182,8 +182,8 @@ def test_who_takes_a_membership_over_is_told_from_whom(outbox, submit):
     join = Operation("lobby", ALICE, Joined("s1", "alice"), told)
     assert join.taken_from == ""
     outbox.submit(join)
-    outbox.answered(send(outbox), [b"~G2"])
-    assert taken_from == [("G2", Outcome.CONFIRMED, 0)]
+    outbox.answered(send(outbox), [b"~41:G2"])
+    assert taken_from == [("G2", Outcome.CONFIRMED, 41)]
 
 
 def test_a_ref_that_nobody_remembers_may_have_been_said(outbox, submit, told):

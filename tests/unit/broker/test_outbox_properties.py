@@ -68,9 +68,9 @@ class RoomInRedis:
             self.taken.discard(operation)
             if before == "G2":
                 self.taken.add(operation)
-                return "~G2"
+                return f"~{len(self.log)}:G2"
             if before or operation.verb is Verb.KEEP:
-                return -1
+                return f"-{len(self.log)}"
         elif operation.verb is not Verb.POST:
             if self.members.get(session) != "G1":
                 return 0

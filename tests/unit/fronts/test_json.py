@@ -320,6 +320,7 @@ def test_the_first_line_says_who_comes_and_since_when(line, hello):
         (b'{"name":"bot","session":"' + b"x" * 21 + b'"}', "bad_request"),
         (b'{"name":"bot","session":"' + b"x" * 257 + b'"}', "bad_request"),
         (b'{"name":"bot","after":-1}', "bad_request"),
+        (b'{"name":"bot","after":9223372036854775808}', "bad_request"),
         (b'{"name":"bot","after":"41"}', "bad_request"),
         (b'{"name":"' + b"x" * line_limit(MAX) + b'"}', "too_long"),
     ],

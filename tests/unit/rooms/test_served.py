@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -591,3 +592,70 @@ async def test_garbage_on_a_channel_harms_nobody(stage):
     stage.hub.flush()
     assert alice.heard == [one]
     assert decode_envelope(stage.log.lines[-1]).event == one
+
+
+async def goes_on_here(stage, name="carol", generation=2):
+    """s5, a member by G2, comes here; Redis says so, before the relay is where its log is."""
+    resident = Resident("s5", name, stage.encoding)
+    resident.holder = Holder("G1", "s5", generation)
+    stage.rooms.enter("lobby", resident)
+    (join,) = stage.submitted
+    stage.submitted.clear()
+    join.taken_from = "G2"
+    join.told(Outcome.CONFIRMED, len(stage.log.lines))
+    return resident
+
+
+async def test_who_was_renamed_elsewhere_and_comes_here_is_renamed_once(stage):
+    """Promise 2: the old gateway's ``renamed`` is in the log, and not here yet."""
+    await stage.enter()
+    stage.arrive(stage.log.append(Joined("s5", "old"), gateway="G2"))
+    published = stage.log.append(Renamed("s5", "old", "new"), gateway="G2")
+    await goes_on_here(stage, "new")
+    stage.arrive(published)
+    assert stage.submitted == []
+
+
+async def test_an_old_left_is_not_of_who_took_the_membership_over_after_it(stage):
+    """Promise 6: it left and came back elsewhere, and is here before the relay has read of it."""
+    await stage.enter()
+    stage.arrive(stage.log.append(Joined("s5", "carol"), gateway="G2"))
+    published = stage.log.append(Left("s5", "carol"), Joined("s5", "carol"), gateway="G2")
+    carol = await goes_on_here(stage)
+    assert carol.notes == [("took_over", "G2")]
+    stage.arrive(published)
+    assert [what for what, *_ in carol.notes] == ["took_over", "joined"]
+
+
+async def test_who_comes_and_goes_and_comes_in_one_batch_is_there(stage):
+    """Promise 6, on one gateway: three connections of a session."""
+    first = await stage.enter("s5", "carol")
+    stage.rooms.leave("lobby", first, lambda: None)
+    second, third = (Resident("s5", "carol", stage.encoding) for _ in range(2))
+    stage.rooms.enter("lobby", second)
+    stage.rooms.let_go("lobby", "s5", second)
+    stage.rooms.enter("lobby", third)
+    left, join, again = stage.submitted
+    published = stage.log.append(Left("s5", "carol"), Joined("s5", "carol"), gateway="G1")
+    at = len(stage.log.lines)
+    left.told(Outcome.CONFIRMED, at - 1)
+    join.told(Outcome.CONFIRMED, at)
+    again.told(Outcome.CONFIRMED, at)
+    stage.arrive(published)
+    assert [what for what, *_ in third.notes] == ["joined"]
+
+
+async def test_who_leaves_twice_keeps_nobody_else_from_leaving(stage):
+    """Promise 5."""
+    alice, over = await stage.enter(), []
+    bob = Resident("s2", "bob", stage.encoding)
+    for who, name in ((alice, "alice"), (alice, "alice again"), (bob, "bob")):
+        stage.rooms.leave("lobby", who, partial(over.append, name))
+    first, again, third = stage.submitted
+    published = stage.log.append(Left("s1", "alice"), Left("s2", "bob"), gateway="G1")
+    at = len(stage.log.lines)
+    first.told(Outcome.CONFIRMED, at - 1)
+    again.told(Outcome.REFUSED, 0)
+    third.told(Outcome.CONFIRMED, at)
+    stage.arrive(published)
+    assert over == ["alice again", "alice", "bob"]

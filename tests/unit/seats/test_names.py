@@ -17,7 +17,7 @@ GHOST = Ghost("alice", Holder("dead", "gone", 1), "lobby", "alice")
 class Session:
     def __init__(self, id):
         self.id = id
-        self.name, self.room = "", "lobby"
+        self.name, self.wish, self.room = "", "", "lobby"
         self.refused = []
 
     def granted(self, name):
@@ -235,14 +235,32 @@ def test_an_old_seat_that_ends_leaves_the_session_to_its_heir(names, registry):
     assert heir.held == (("alice", 1),)
 
 
-def test_a_session_that_was_taken_from_elsewhere_for_nobody_leaves_its_room(names, host, registry):
-    """It may be a member yet, by the gateway that had it."""
-    seat = comes_with_secret(names)
-    names.claim(seat, "alice")
+@pytest.mark.parametrize("secret", ["secret", ""], ids=["a program", "a person"])
+def test_a_new_name_that_is_granted_to_who_leaves_is_released_alone(names, host, registry, secret):
+    """Promise 6: ``left`` is on its way already, once, and the old name is freed behind it."""
+    seat = comes_with_secret(names, secret)
+    names.claim(seat, "Alice")
+    registry.answer(Granted(3, "lobby", "Alice"))
+    names.claim(seat, "New")
+    seat.leaving = True  # its `left` waits for Redis
+    registry.answer(Granted(3, "lobby", "New"))
+    assert host.left == []
+    assert registry.released == [("new", Holder("here", seat.session.id, 3))]
+    names.release(seat)  # Redis has it
+    assert [folded for folded, _ in registry.released] == ["new", "alice"]
+
+
+def test_the_name_that_who_leaves_has_is_released_once(names, registry):
+    """It was claimed again for another room."""
+    seat = Seat("S1")
+    names.claim(seat, "Alice")
+    registry.answer(Granted(3, "lobby", "Alice"))
+    names.claim(seat, "Alice")
     seat.leaving = True
-    registry.answer(Granted(2, "kitchen", "alice"))
-    assert host.left == [(seat, "kitchen")]
+    registry.answer(Granted(3, "kitchen", "Alice"))
     assert registry.released == []
+    names.release(seat)
+    assert [folded for folded, _ in registry.released] == ["alice"]
 
 
 def test_a_renamed_session_keeps_its_new_name_only(names, registry, alice):
@@ -278,6 +296,15 @@ def test_a_name_that_was_given_away_while_the_gateway_was_cut_off_ends_the_sessi
     registry.answer(Taken())
     assert alice.told == ["Alice was taken while this gateway was cut off"]
     assert alice.ended is CloseReason.REPLACED
+
+
+def test_a_name_that_the_room_is_being_told_of_is_claimed_again_too(names, registry, alice):
+    """Else two people had it, when a Redis came back empty between its grant and ``renamed``."""
+    names.claim(alice, "Alicia")
+    registry.answer(Granted(3, "lobby", "Alicia"))
+    alice.session.name, alice.session.wish = "Alice", "Alicia"
+    names.claim_again(alice)
+    assert [folded for folded, *_ in registry.asked[2:]] == ["alice", "alicia"]
 
 
 def test_who_has_no_name_or_leaves_claims_nothing_again(names, registry, alice):
