@@ -265,6 +265,32 @@ async def test_a_second_connection_that_hangs_up_takes_nothing_from_the_first(st
     assert members(cluster) == names(cluster) == ["alice", "zoe"]
 
 
+async def test_who_is_to_go_while_another_name_is_granted_leaves_once(start_cluster):
+    """Promise 6, for a drain that comes while Redis hangs, with its relay behind."""
+    cluster = await start_cluster(2, "--quiet-above", "1000")
+    gateway, count = cluster.gateways[1], 12
+    (zoe,), (yan,) = await cluster.join("zoe", on=0), await cluster.join("yan", on=1)
+    bots = [
+        await Bot.hello(gateway.port, f"bot{number}", session=secrets.token_hex(16))
+        for number in range(count)
+    ]
+    for bot in bots:
+        await bot.hears("welcome")
+    cluster.redis.cli("CLIENT", "KILL", "TYPE", "pubsub")
+    cluster.redis.stop()
+    for number, bot in enumerate(bots):
+        bot.tell(type="nick", name=f"new{number}")
+    await yan.barrier()
+    gateway.terminate()
+    for bot in bots:
+        await bot.hears("error", code="draining")
+    cluster.redis.cont()
+    assert await gateway.ended() == 0
+    assert names(cluster) == members(cluster) == ["zoe"]
+    await zoe.barrier()
+    assert len([line for line in zoe.lines if line.endswith(" has left the chat")]) == count + 1
+
+
 async def test_a_gateway_that_wakes_takes_no_session_from_where_it_went_on(start_cluster):
     """Promise 6: nobody living is ever said to have left.
 
