@@ -147,6 +147,7 @@ class Gateway:
             config,
             self.id,
             on_forgone=lambda ghost: self._reaper.end(ghost),
+            here=host.names.generation_of,
             people=people,
         )
         self._inquiries = Inquiries(reader)

@@ -111,8 +111,9 @@ class Registry:
     Questions are asked once, and answered with None if Redis can't be asked.
     ``on_forgone`` gets a session that came here when nobody wanted it any more, and that
     can't go back to where it was: its name is being released, and its membership is to be
-    ended, be it another gateway's.  For more ``people()`` a request waits longer for
-    others, as the config's pace says.
+    ended, be it another gateway's.  ``here(session)`` is the generation of one that stays
+    here, by an earlier claim, or 0: that is never given up.  For more ``people()`` a
+    request waits longer for others, as the config's pace says.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Registry:
         gateway: GatewayId,
         on_forgone: Callable[[Ghost], None],
         *,
+        here: Callable[[SessionId], int] = lambda _session: 0,
         people: Callable[[], int] = lambda: 0,
     ) -> None:
         self._caller = caller
@@ -130,6 +132,7 @@ class Registry:
         self._config = config
         self._gateway = gateway
         self._on_forgone = on_forgone
+        self._here = here
         self._nobody = Holder(gateway, SessionId(""), 0)
         self._waiting: deque[_Request] = deque()
         self._claims: dict[SessionId, list[_Request]] = {}  # those not answered, by session
@@ -320,7 +323,11 @@ class Registry:
                 if claim.comes:
                     self._on_forgone(answer)
 
-        return msgspec.structs.replace(claim, verb="forgo", answered=answered)
+        verb, holder = "held", claim.holder
+        if claim.comes:
+            verb = "forgo"
+            holder = msgspec.structs.replace(holder, generation=self._here(holder.session))
+        return msgspec.structs.replace(claim, verb=verb, holder=holder, answered=answered)
 
     def _comes_again(self, claim: _Request) -> bool:
         """Whether the session asks for the same again: then it gets what the claim brought."""

@@ -38,6 +38,11 @@ class Names:
         seat = self._by_session.get(session)
         return seat if seat and seat.hears else None
 
+    def generation_of(self, session: SessionId) -> int:
+        """Of a session that is here and stays; 0 if it is not."""
+        seat = self._by_session.get(session)
+        return seat.generation if seat and not seat.leaving else 0
+
     def gone(self, seat: Seat) -> None:
         """The seat is over, or goes on as another session."""
         for seats in (self._by_session, self._heirs):
@@ -112,13 +117,11 @@ class Names:
         id = seat.session.id
 
         def wanted() -> bool:
-            if seat.session.id != id:
+            if seat.leaving or seat.session.id != id:
                 return False
             # A gateway that was stopped wakes to lines of clients that gave up, and whose
             # sessions are elsewhere by now.
-            gone = seat.leaving or (seat.resumable and seat.connection.hung_up)
-            # What is granted to who is gone can be somebody else's here: not to be undone.
-            return not gone or self._heir(seat) is not None
+            return not (seat.resumable and seat.connection.hung_up)
 
         self._registry.claim(
             fold_name(name),

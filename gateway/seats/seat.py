@@ -56,6 +56,7 @@ class Seat:
         "_hung_up",
         "_most_outstanding",
         "_pumping",
+        "_said_at",
         "_silence",
         "_tokens",
         "_tokens_at",
@@ -101,6 +102,7 @@ class Seat:
         self._hung_up = False
         self._pumping = False
         self._first = True
+        self._said_at = 0  # the place of what was said last, as far as Redis has told
         connection.receiver = self
         host.opened(self)
 
@@ -144,6 +146,7 @@ class Seat:
     def joined(self, people: int) -> None:
         if not self.leaving:
             self.resume_at = None
+            self._said_at = 0
             self.session.joined()
             self._host.announce("joined", self, people=people)
             self.pump()
@@ -196,7 +199,7 @@ class Seat:
 
         def told(outcome: Outcome, offset: int) -> None:
             if outcome is Outcome.CONFIRMED or not self.hears:
-                pass
+                self._said_at = offset
             elif outcome is Outcome.REPEATED:
                 # Its event was delivered already; else it is acknowledged in its place.
                 if offset <= self._host.offset(room):
@@ -253,7 +256,7 @@ class Seat:
 
     def hand_over(self, heir: Seat) -> None:
         """The same session goes on in another seat here; others notice nothing."""
-        heir.held += self.held
+        heir.held += tuple(held for held in self.held if held not in heir.held)
         self.held = ()
         self.tell(_GOES_ON)
         self.close(CloseReason.REPLACED, timeout_s=self._host.config.close_timeout_s)
@@ -273,7 +276,8 @@ class Seat:
             return
         config = self._host.config
         timeout_s = timeout_s or config.close_timeout_s
-        if self.outstanding and reason in _OF_ITSELF:
+        owed = self.outstanding or self._host.offset(self.session.room) < self._said_at
+        if owed and reason in _OF_ITSELF:
             told_by = asyncio.get_running_loop().time() + config.publish_deadline + timeout_s
             close_by = told_by + timeout_s
             Farewell(self._host, self, reason, hear_until=told_by, close_by=close_by).begin()
@@ -294,11 +298,17 @@ class Seat:
         self.leaving = True
         self._stop_silence()
         self._front.naming &= self.session.state is State.NAMING
-        self._give_back()
         self.connection.release(Hold.RATE | Hold.BUSY | Hold.OUTBOX)
+        self._refill()
+        self._give_back()
 
     def _give_back(self) -> None:
+        """Tell of what came too late; who goes on for longer than a burst is not read any more."""
         while command := self._front.next():
+            self._tokens -= 1
+            if self._tokens < 0:
+                self.connection.hold(Hold.RATE)
+                return
             if isinstance(command, Say | Me | Msg):
                 event = Message(self.session.id, self.name, command.text, command.ref)
                 self.session.not_delivered(event, certain=True)

@@ -99,6 +99,8 @@ async def test_a_batch_is_remembered_for_a_while_only(redis, alice, bob):
         await redis.client.hset(meta, f"batch {gateway}", f"7 {int(at) - age} 1 2")
     await redis.publish(bob.says(), gateway="G2", memory_s=100)
     assert await batch("G8")  # no renewal yet
+    await redis.publish(bob.leaves(), bob.joins(), gateway="G2", memory_s=100)
+    assert await batch("G8")  # who comes and goes is no reason
     await redis.client.hset(meta, "renew_at", int(at))
     await redis.publish(bob.says(), gateway="G2", memory_s=100)
     assert not await batch("G8")

@@ -124,7 +124,7 @@ async def test_what_a_claim_has_brought_is_known(redis, claim):
     generation, *_ = await claim("s1", 0, "kitchen", "Alice")
     assert await redis.registry(asked) == [f"ghost alice G1 s1 {generation} kitchen Alice"]
     assert await redis.registry(asked, gateway="G2") == ["absent"]
-    second = ("forgo", "bob", "s1", generation, "kitchen", "bob")
+    second = ("held", "bob", "s1", generation, "kitchen", "bob")
     assert await redis.registry(second) == ["absent"]
     await claim("s1", generation, "kitchen", "bob")
     assert await redis.registry(second) == [f"ghost bob G1 s1 {generation} kitchen bob"]
@@ -171,3 +171,45 @@ async def test_a_session_that_went_on_here_is_not_given_back(redis, claim):
     new, *_ = await claim(*ALICE, gateway="G2")
     await claim("s1", new, "garden", "alice", gateway="G2")
     assert await redis.registry(FORGO, gateway="G2") == [f"ghost alice G2 s1 {new} garden alice"]
+
+
+async def test_a_session_that_is_here_by_an_earlier_claim_is_not_given_up(redis, claim):
+    """Promise 6: a second connection here hung up; also if the first one came from elsewhere."""
+    await claim(*ALICE, gateway="G2")
+    here, *_ = await claim(*ALICE)
+    await claim(*ALICE)
+    assert await redis.registry((*FORGO[:3], here, *FORGO[4:])) == ["absent"]
+    assert await records(redis) == [f"G1 s1 {here} lobby alice"]
+
+
+async def test_what_a_second_connection_took_from_where_its_session_went_on_is_given_back(
+    redis, claim
+):
+    """Promise 6: the first connection, here, does not know yet that it was replaced."""
+    here, *_ = await claim(*ALICE)
+    there, *_ = await claim(*ALICE, gateway="G2")
+    await claim(*ALICE)
+    assert await redis.registry((*FORGO[:3], here, *FORGO[4:])) == ["absent"]
+    assert await records(redis) == [f"G2 s1 {there} lobby alice"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_an_old_name_that_is_released_late_lets_go_of_no_session(redis, claim, times):
+    """Promise 6: after a rename; also if the release is repeated, since its answer was lost."""
+    generation, *_ = await claim(*ALICE)
+    await claim("s1", generation, "lobby", "bob")
+    await claim("s1", 0, "lobby", "bob", gateway="G2")
+    for _ in range(times):
+        await redis.release("alice", "s1", generation)
+    assert await redis.registry(FORGO, gateway="G2") == ["absent"]
+    assert await records(redis) == [f"G1 s1 {generation} lobby bob"]
+
+
+async def test_a_release_of_another_generation_lets_go_of_no_session(redis, claim):
+    """registry.lua: the marker is of one holder."""
+    generation, *_ = await claim(*ALICE)
+    await claim(*ALICE, gateway="G2")
+    await redis.release("alice", "s1", generation + 7)
+    await redis.release("alice", "s1", generation, gateway="G3")
+    assert await redis.registry(FORGO, gateway="G2") == ["absent"]
+    assert await records(redis) == [f"G1 s1 {generation} lobby alice"]

@@ -52,6 +52,19 @@ async def test_who_goes_while_redis_hangs_is_told_what_became_of_the_last_lines(
     await alice.ended()
 
 
+async def test_who_goes_on_after_quit_is_not_answered_for_ever(start_cluster):
+    """Promise 5: what a client sends after its /quit is no work for others to wait for."""
+    cluster = await start_cluster(1, "--burst", "40")
+    alice, mallory = await cluster.join("alice", "mallory")
+    cluster.redis.stop()
+    await mallory.say("x", "/quit", *["x"] * 20_000)
+    await mallory.expect("* bye")
+    await alice.barrier()
+    cluster.redis.cont()
+    await mallory.ended(20)
+    assert len([line for line in mallory.lines if "not delivered" in line]) <= 41
+
+
 async def test_who_moves_or_takes_another_name_while_redis_hangs_is_told_to_wait(start_cluster):
     """DESIGN 4: answers are ``* …`` lines."""
     cluster = await start_cluster(1, "--admin-port", "0")

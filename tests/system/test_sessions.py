@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from cluster import Cluster
 from people import Person
-from processes import eventually, fault_lasts
+from processes import RealRedis, eventually, fault_lasts
 from programs import Link
+from proxy import FaultyProxy
 
 FAST = ("--rate", "1000", "--burst", "1000")
 
@@ -263,6 +264,41 @@ async def test_a_second_connection_that_hangs_up_takes_nothing_from_the_first(st
         await zoe.expect(f"alice: {number}")
     await zoe.expect_silence()
     assert members(cluster) == names(cluster) == ["alice", "zoe"]
+
+
+async def test_a_dead_connection_takes_no_session_from_where_it_went_on(processes_end):
+    """Promise 6: a gateway that was cut off from Redis asks for what nobody there wants any more.
+
+    The session is here in a first connection, which nobody uses any more, came here in a
+    second one, which was given up, and went on at another gateway.
+    """
+    cluster = Cluster(await RealRedis(*RealRedis.DURABLE).start(), ())
+    proxy = await FaultyProxy(cluster.redis.port).start()
+    await cluster.grow(2, detour=proxy.url)
+    here, there = cluster.gateways
+    secret = secrets.token_hex(16)
+    (zoe,) = await cluster.join("zoe", on=1)
+    first = await Bot.hello(here.port, "alice", session=secret)
+    await zoe.expect("alice joined the chat")
+    proxy.blackhole()
+    second = await Bot.hello(here.port, "alice", session=secret)
+    first.tell(type="ping")
+    await first.hears("pong")  # by now the second one was heard, too
+    second.close()
+    await eventually(lambda: len(here.logged("closed")) == 1, 10, "closed")
+    third = await Bot.hello(there.port, "alice", session=secret)
+    await third.hears("welcome")
+    proxy.heal()
+    await proxy.drop_all()
+    await first.hears("error", code="replaced")
+    await eventually(lambda: first.hung_up, 10, "the end of the first")
+    third.tell(type="say", text="here", ref="1")
+    await third.hears("ack", ref="1")
+    await zoe.expect("alice: here")
+    await zoe.expect_silence()
+    assert names(cluster) == members(cluster) == ["alice", "zoe"]
+    await cluster.close()
+    await proxy.close()
 
 
 async def test_who_is_to_go_while_another_name_is_granted_leaves_once(start_cluster):

@@ -54,7 +54,7 @@ for i = 12, #ARGV, 6 do
   if ARGV[i + 3] ~= '0' then redis.call('XLEN', ARGV[9] .. ARGV[i + 1]) end
 end
 
-local made = logged == 0 or remembered == 0  -- a key that had no life yet
+local made = false  -- a key that had no life yet
 local retention, batch_memory = tonumber(ARGV[7]), tonumber(ARGV[8])
 local time = redis.call('TIME')
 local now_s, now_ms = tonumber(time[1]), time[1] * 1000 + math.floor(time[2] / 1000)
@@ -149,13 +149,17 @@ local reply = table.concat(results, ' ')
 redis.call('HSET', meta, 'offset', offset, record, table.concat({number, now_s, reply}, ' '))
 
 -- A room's keys live and expire together; meta must not keep batches of gateways that are gone.
-if made or now_s >= tonumber(renew_at or 0) then
+local due = now_s >= tonumber(renew_at or 0)
+if due then
   local fields = redis.call('HGETALL', meta)
   for i = 1, #fields, 2 do
     local at = string.match(fields[i], '^batch ') and string.match(fields[i + 1], ' (%d+)')
     if at and now_s - tonumber(at) > batch_memory then redis.call('HDEL', meta, fields[i]) end
   end
   redis.call('HSET', meta, 'renew_at', now_s + math.floor(retention / 2))
+end
+made = made or (logged == 0 and #lines > 0) or (remembered == 0 and #said > 0)
+if made or due then
   for k = 1, 4 do redis.call('EXPIRE', KEYS[k], retention) end
 end
 

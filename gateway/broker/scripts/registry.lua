@@ -28,9 +28,12 @@
 --          spelling, or adds a second name; 'taken', too, if it went on elsewhere.
 -- release  frees a name that exactly this holder has: 'done'; needs no lease, since
 --          it is done for the dead, too
--- forgo    gives up what a claim with these fields has brought this gateway: 'ghost FOLDED
---          RECORD' of that, to be ended and released, or 'absent' if it was not done, or
---          if who had the session before lives and has it again
+-- held     'ghost FOLDED RECORD' if this gateway's session has the name by a claim for a
+--          second one, or 'absent'
+-- forgo    gives up what the claim of a session that came has brought this gateway: 'ghost
+--          FOLDED RECORD' of that, to be ended and released, or 'absent' if it was not done,
+--          if the session is here by an earlier claim, with this generation, or if who had
+--          it before lives and has it again
 -- find     'found RECORD' or 'absent'
 -- people   sets how many are in a room (the generation's field): 'done'
 -- rooms    'rooms ROOM PEOPLE ROOM PEOPLE ...', as many as the generation's
@@ -133,7 +136,7 @@ local function release(folded, session, generation)
     -- After a new name was claimed it is the old one that is freed.
     if last == folded then redis.call('HDEL', sessions, session) end
     found = nil
-  elseif before == gateway and its_generation == generation then
+  elseif last == folded and before == gateway and its_generation == generation then
     redis.call('HSET', sessions, session, last)  -- it went on, and will not come back
   end
   -- Another session of this gateway may hold the name by now.
@@ -141,16 +144,20 @@ local function release(folded, session, generation)
   return 'done'
 end
 
-local function forgo(folded, session, generation)
-  local comes = generation == 0
-  local last, before, its_generation = last_claim(session)
+local function brought(folded, session)
   local found = look_up(folded)
-  found = comes and held_by(session, last, found) or found
-  if not (found and found.here and found.session == session) then
+  return found and found.here and found.session == session and ghost(found) or 'absent'
+end
+
+local function forgo(folded, session, generation)
+  local last, before, its_generation = last_claim(session)
+  local found = held_by(session, last, look_up(folded))
+  if not (found and found.here) then
     if before == gateway then redis.call('HSET', sessions, session, last) end
     return 'absent'
   end
-  if not (comes and before and lives(before)) then return ghost(found) end
+  if found.generation == generation then return 'absent' end
+  if not (before and lives(before)) then return ghost(found) end
   local record = {before, session, its_generation, found.room, found.name}
   redis.call('HSET', names, found.folded, table.concat(record, ' '))
   redis.call('HSET', sessions, session, found.folded)
@@ -177,7 +184,7 @@ local function list_rooms(_, _, most)
 end
 
 local verbs = {
-  claim = claim, release = release, forgo = forgo,
+  claim = claim, release = release, held = brought, forgo = forgo,
   find = find, people = set_people, rooms = list_rooms,
 }
 local results = {}

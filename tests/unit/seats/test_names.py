@@ -136,21 +136,18 @@ def test_who_has_hung_up_takes_no_session_from_where_it_may_be(names, registry):
     assert wanted == [False, True]
 
 
-def test_what_is_granted_to_who_is_gone_stays_with_who_has_the_session_here(names, registry):
-    """Promise 6: a second connection that hangs up at once takes nothing from the first."""
+def test_what_a_second_connection_does_is_not_wanted_when_it_is_gone(names, registry):
+    """Promise 6: the session may be elsewhere by now; the first one here keeps its generation."""
     first, second = comes_with_secret(names), comes_with_secret(names)
     names.claim(first, "alice")
-    registry.answer(Granted(1, "lobby", "alice"))
+    registry.answer(Granted(5, "lobby", "alice"))
     names.claim(second, "alice")
     second.leaving = True
     *_, wanted = registry.asked[1]
-    assert wanted()  # not to be undone
-    registry.answer(Granted(1, "lobby", "alice"))
-    assert registry.released == []
-    assert not first.leaving
-    assert ("alice", 1) in first.held
-    first.leaving = True
     assert not wanted()
+    assert names.generation_of(first.session.id) == 5
+    first.leaving = True
+    assert names.generation_of(first.session.id) == 0
 
 
 def test_who_can_hear_no_more_holds_no_session(names, alice):
