@@ -7,6 +7,7 @@ Here a client's bytes become commands at the rate it may send them.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -280,6 +281,8 @@ class Seat:
         if owed and reason in _OF_ITSELF:
             told_by = asyncio.get_running_loop().time() + config.publish_deadline + timeout_s
             close_by = told_by + timeout_s
+            while self._front.next():
+                pass  # what stands behind a /quit was not meant to be said
             Farewell(self._host, self, reason, hear_until=told_by, close_by=close_by).begin()
         else:
             self._host.depart(self)
@@ -293,22 +296,20 @@ class Seat:
     def retire(self) -> None:
         """Take no more commands, but go on hearing until ``close``.
 
-        Lines that were not handled, and those that come yet, are told to be lost.
+        Lines that were not handled are told to be lost, and a burst of those that come yet.
         """
         self.leaving = True
         self._stop_silence()
         self._front.naming &= self.session.state is State.NAMING
         self.connection.release(Hold.RATE | Hold.BUSY | Hold.OUTBOX)
-        self._refill()
         self._give_back()
+        self._tokens = float(self._host.config.burst)
 
-    def _give_back(self) -> None:
-        """Tell of what came too late; who goes on for longer than a burst is not read any more."""
-        while command := self._front.next():
+    def _give_back(self, most: float = math.inf) -> None:
+        """Tell of ``most`` lines that came too late."""
+        while most > 0 and (command := self._front.next()):
+            most -= 1
             self._tokens -= 1
-            if self._tokens < 0:
-                self.connection.hold(Hold.RATE)
-                return
             if isinstance(command, Say | Me | Msg):
                 event = Message(self.session.id, self.name, command.text, command.ref)
                 self.session.not_delivered(event, certain=True)
@@ -329,7 +330,9 @@ class Seat:
         if self._first:
             self._recognise()
         if self.leaving:
-            self._give_back()
+            self._give_back(self._tokens)
+            if self._tokens <= 0:
+                self.connection.hold(Hold.RATE)  # who goes on and on is not read any more
             return
         was_listening = self.session.listening
         self._bytes -= len(data)
