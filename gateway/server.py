@@ -25,9 +25,10 @@ from gateway.chat.events import GatewayId
 from gateway.chat.reasons import CloseReason
 from gateway.config import Config, SettingsError
 from gateway.fronts.line import LineFront
+from gateway.net.address import address_of
 from gateway.net.connection import Connection
 from gateway.net.handoff import Adopter
-from gateway.net.listener import Listener, address_of, bind
+from gateway.net.listener import Listener, bind
 from gateway.net.proxy_protocol import TrustedProxies
 from gateway.net.tls import Certificate
 from gateway.ops import logs

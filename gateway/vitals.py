@@ -67,17 +67,16 @@ class Vitals:
 
     def delivered(self, items: Iterable[object]) -> None:
         """What of a room was just sent to its local members."""
-        now_s = self.parts.clock.now_s()
+        now = self.parts.clock.now_s()
         latest_s = 0.0
         for item in items:
-            if type(item) is Envelope:
+            if isinstance(item, Envelope):
                 self._events_out += 1
-                if now_s is not None:
+                if now is not None:
                     # Redis's time in an envelope is cut off to the millisecond.
-                    late_s = now_s - item.at_ms / 1000
-                    self._delivery_s.observe(late_s if late_s > 0 else 0.0)
-                    if late_s > latest_s:
-                        latest_s = late_s
+                    late_s = max(0.0, now - item.at_ms / 1000)
+                    self._delivery_s.observe(late_s)
+                    latest_s = max(latest_s, late_s)
         self._delivery_max_s.observe(latest_s, time.monotonic())
 
     def why_not_ready(self) -> list[str]:

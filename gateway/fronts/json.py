@@ -24,7 +24,7 @@ from gateway.fronts.json_encoding import JSON, JsonEncoding
 _MIN_SECRET_CHARACTERS = 22
 """128 bits in base64; in hexadecimal it takes 32."""
 _MAX_SECRET_CHARACTERS = 256
-_MAX_REF = 2**63 - 1
+_MAX_NUMBER = 2**63 - 1
 """Room for a clock's nanoseconds."""
 _REF = re.compile(r"[1-9][0-9]{0,18}")
 MAX_ECHO_CHARACTERS = 64
@@ -115,8 +115,8 @@ def _number(ref: Any) -> int:
     if ref is msgspec.UNSET:
         return 0
     text = str(ref)
-    if not _REF.fullmatch(text) or int(text) > _MAX_REF:
-        raise _BadRequest(f"ref is not a decimal number from 1 to {_MAX_REF}")
+    if not _REF.fullmatch(text) or int(text) > _MAX_NUMBER:
+        raise _BadRequest(f"ref is not a decimal number from 1 to {_MAX_NUMBER}")
     return int(text)
 
 
@@ -240,7 +240,7 @@ class JsonFront:
                 f"session is not a secret of {_MIN_SECRET_CHARACTERS}"
                 f" to {_MAX_SECRET_CHARACTERS} characters"
             )
-        if hello.after is not None and not 0 <= hello.after <= _MAX_REF:
+        if hello.after is not None and not 0 <= hello.after <= _MAX_NUMBER:
             raise _BadRequest("after is not an offset")
         return commands.Hello(
             clean_line(hello.name), hello.room, hello.session, hello.epoch, hello.after

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from gateway.chat.reasons import Refusal
 from gateway.config import Config
 from gateway.net.connection import Connection
-from gateway.net.proxy_protocol import BadHeader, HeaderParser, Source, TrustedProxies, host_port
+from gateway.net.proxy_protocol import BadHeader, HeaderParser, Source, TrustedProxies
 from gateway.net.secure import SecureConnection
 from gateway.net.tls import Certificate
 from gateway.ops.logs import get_logger
@@ -68,11 +68,6 @@ def bind(host: str, port: int) -> socket.socket:
         raise
     bound.setblocking(False)
     return bound
-
-
-def address_of(sock: socket.socket) -> str:
-    """``HOST:PORT`` of a bound socket."""
-    return host_port(*sock.getsockname()[:2])
 
 
 class _Refused(Exception):

@@ -19,6 +19,7 @@ from ipaddress import (
 )
 
 from gateway.config import SettingsError
+from gateway.net.address import host_port
 
 Network = IPv4Network | IPv6Network
 
@@ -39,11 +40,6 @@ _ADDRESS_BYTES = {_TCP4: 12, _TCP6: 36, 0x12: 12, 0x22: 36, 0x31: 216, 0x32: 216
 
 class BadHeader(Exception):
     """These bytes are no PROXY header; its text says why."""
-
-
-def host_port(host: str, port: int) -> str:
-    """``HOST:PORT``, an IPv6 address in brackets (RFC 3986, 3.2.2)."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,11 +67,8 @@ class Encoded:
         self._whole: dict[Encoding, bytes] = {}
         self._own: dict[SessionId, list[int]] = {}
         for place, item in enumerate(items):
-            if type(item) is not Envelope:
-                for session in _whose(item):
-                    self._own.setdefault(session, []).append(place)
-            elif event := item.event:
-                self._own.setdefault(event.session, []).append(place)
+            for session in _whose(item):
+                self._own.setdefault(session, []).append(place)
 
     @property
     def authors(self) -> Collection[SessionId]:
@@ -112,7 +109,9 @@ class Encoded:
 
 
 def _whose(item: Item) -> Collection[SessionId]:
-    """The sessions that get it otherwise than the rest; of an event, who caused it."""
+    """The sessions that get it otherwise than the rest."""
+    if isinstance(item, Envelope):
+        return (item.event.session,) if item.event else ()
     if isinstance(item, Only):
         return (item.session_id,)
     return item.to if isinstance(item, Varied) else ()

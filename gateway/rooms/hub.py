@@ -139,8 +139,7 @@ class Hub:
         self._flushing = False
         due, self._due = self._due, {}
         for state in due:
-            if not state.fan_out:
-                self._send(state)
+            self._send(state)
 
     def _schedule(self, state: _Room) -> None:
         """Something waits in a room: have it flushed at the end of the loop's iteration."""
@@ -183,7 +182,7 @@ class Hub:
         if state.pending or state.parts:
             self._schedule(state)
         elif not state.members:
-            self._rooms.pop(state.name, None)
+            del self._rooms[state.name]
 
     def _take(self, state: _Room) -> tuple[list[Item], dict[SessionId, Part]]:
         """What one flush sends, and who gets only a part of it.

@@ -6,6 +6,7 @@ A name is claimed before a room is entered, and freed after it was left.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.broker.outbox import Holder
@@ -19,6 +20,11 @@ from gateway.chat.text import fold_name
 if TYPE_CHECKING:
     from gateway.seats.host import Host
     from gateway.seats.seat import Seat
+
+
+def _give(seat: Seat, *held: tuple[str, int]) -> None:
+    """Have the seat hold these names, with their generations, each once."""
+    seat.held += tuple(one for one in held if one not in seat.held)
 
 
 class Names:
@@ -100,18 +106,15 @@ class Names:
         if not (session.name and seat.held) or seat.leaving:
             return
 
-        def claim(name: str) -> None:
-            def answered(answer: Answer | None) -> None:
-                if seat.leaving or session.id != id or isinstance(answer, Granted):
-                    return
-                seat.tell(Notice(f"{name} was taken while this gateway was cut off"))
-                seat.end(CloseReason.REPLACED)
+        def answered(name: str, answer: Answer | None) -> None:
+            if seat.leaving or session.id != id or isinstance(answer, Granted):
+                return
+            seat.tell(Notice(f"{name} was taken while this gateway was cut off"))
+            seat.end(CloseReason.REPLACED)
 
-            self._ask(seat, name, answered)
-
-        claim(session.name)
-        if session.wish:
-            claim(session.wish)
+        for name in (session.name, session.wish):
+            if name:
+                self._ask(seat, name, partial(answered, name))
 
     def _ask(self, seat: Seat, name: str, answered: Callable[[Answer | None], None]) -> None:
         id = seat.session.id
@@ -139,12 +142,13 @@ class Names:
             self._decline(seat, *held)
             return
         seat.generation = answer.generation
-        if held not in seat.held:
-            seat.held += (held,)
+        _give(seat, held)
         self._host.no_longer_new(seat)
         before = self._by_session.get(session.id)
         if before and before is not seat and not before.leaving:
-            before.hand_over(seat)
+            _give(seat, *before.held)
+            before.held = ()
+            before.hand_over()
             self._host.cluster.rooms.let_go(before.session.room, session.id, before)
         self._by_session[session.id] = seat
         # A session that was here before keeps its name, and its place.
@@ -157,7 +161,7 @@ class Names:
         What it had goes by itself, and behind its ``left``: this must not hurry that.
         """
         if heir := self._heir(seat):
-            heir.held += ((folded, generation),)  # the session's, not the connection's
+            _give(heir, (folded, generation))  # it is the session's, not the connection's
         elif (folded, generation) not in seat.held:
             holder = Holder(self._host.gateway, seat.session.id, generation)
             self._registry.release(folded, holder)
@@ -170,7 +174,7 @@ class Names:
     ) -> None:
         """Free the names that the session holds, but for ``keep``; ``freed`` when it is done."""
         if heir := self._heir(seat):
-            heir.held += seat.held  # the session's, not the connection's
+            _give(heir, *seat.held)  # they are the session's, not the connection's
             seat.held = ()
         kept = fold_name(keep)
         freeing = [held for held in seat.held if held[0] != kept]

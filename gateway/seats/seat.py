@@ -199,8 +199,10 @@ class Seat:
         self.outstanding += 1
 
         def told(outcome: Outcome, offset: int) -> None:
-            if outcome is Outcome.CONFIRMED or not self.hears:
+            if outcome is Outcome.CONFIRMED:
                 self._said_at = offset
+            elif not self.hears:
+                pass
             elif outcome is Outcome.REPEATED:
                 # Its event was delivered already; else it is acknowledged in its place.
                 if offset <= self._host.offset(room):
@@ -255,10 +257,8 @@ class Seat:
             self.session.answered()
             self.pump()
 
-    def hand_over(self, heir: Seat) -> None:
+    def hand_over(self) -> None:
         """The same session goes on in another seat here; others notice nothing."""
-        heir.held += tuple(held for held in self.held if held not in heir.held)
-        self.held = ()
         self.tell(_GOES_ON)
         self.close(CloseReason.REPLACED, timeout_s=self._host.config.close_timeout_s)
 
@@ -268,7 +268,7 @@ class Seat:
             self.tell(_GOES_ON)
             self.end(CloseReason.REPLACED)
 
-    def end(self, reason: CloseReason, *, timeout_s: float | None = None) -> None:
+    def end(self, reason: CloseReason) -> None:
         """Leave the room and close.  The name is freed when the room knows.
 
         Who goes of itself, and may still read, hears first what became of what it said.
@@ -276,17 +276,17 @@ class Seat:
         if self.leaving:
             return
         config = self._host.config
-        timeout_s = timeout_s or config.close_timeout_s
         owed = self.outstanding or self._host.offset(self.session.room) < self._said_at
         if owed and reason in _OF_ITSELF:
-            told_by = asyncio.get_running_loop().time() + config.publish_deadline + timeout_s
-            close_by = told_by + timeout_s
+            now = asyncio.get_running_loop().time()
+            told_by = now + config.publish_deadline + config.close_timeout_s
+            close_by = told_by + config.close_timeout_s
             while self._front.next():
                 pass  # what stands behind a /quit was not meant to be said
             Farewell(self._host, self, reason, hear_until=told_by, close_by=close_by).begin()
         else:
             self._host.depart(self)
-            self.close(reason, timeout_s=timeout_s)
+            self.close(reason, timeout_s=config.close_timeout_s)
 
     def hear_out(self) -> None:
         """Handle what came, at once.  It may end the session."""
@@ -302,13 +302,13 @@ class Seat:
         self._stop_silence()
         self._front.naming &= self.session.state is State.NAMING
         self.connection.release(Hold.RATE | Hold.BUSY | Hold.OUTBOX)
+        self._tokens = math.inf
         self._give_back()
         self._tokens = float(self._host.config.burst)
 
-    def _give_back(self, most: float = math.inf) -> None:
-        """Tell of ``most`` lines that came too late."""
-        while most > 0 and (command := self._front.next()):
-            most -= 1
+    def _give_back(self) -> None:
+        """Tell of lines that came too late, as many as there are tokens."""
+        while self._tokens > 0 and (command := self._front.next()):
             self._tokens -= 1
             if isinstance(command, Say | Me | Msg):
                 event = Message(self.session.id, self.name, command.text, command.ref)
@@ -330,7 +330,7 @@ class Seat:
         if self._first:
             self._recognise()
         if self.leaving:
-            self._give_back(self._tokens)
+            self._give_back()
             if self._tokens <= 0:
                 self.connection.hold(Hold.RATE)  # who goes on and on is not read any more
             return

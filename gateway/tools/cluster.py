@@ -24,8 +24,8 @@ from typing import Any
 from gateway.broker.backoff import Backoff
 from gateway.broker.embedded import EmbeddedServer, EmbeddedServerError, NoServerFound
 from gateway.config import Config
+from gateway.net.address import host_port
 from gateway.net.handoff import Dealer, listen
-from gateway.net.proxy_protocol import host_port
 from gateway.ops.logs import redacted
 from gateway.processes import end, lines, spawn
 from gateway.redis_url import has_password

@@ -23,9 +23,9 @@
 -- Returns 'epoch' if the room's log is another one, else, for each operation,
 -- separated by blanks: the event's offset, 0 if refused, -OFFSET if done without an
 -- event, behind that one, ~OFFSET:GATEWAY if so and the membership was that other
--- gateway's until now, =OFFSET if the session said this ref before, at that offset, ? if it may have
--- (the ref is older than its newest, and not among those kept).  A repeated
--- batch number changes nothing and returns the first reply.
+-- gateway's until now, =OFFSET if the session said this ref before, at that offset,
+-- ? if it may have (the ref is older than its newest, and not among those kept).
+-- A repeated batch number changes nothing and returns the first reply.
 
 local meta, log, history, members = unpack(KEYS)
 local number, wanted, channel, gateway = unpack(ARGV, 1, 4)

@@ -90,20 +90,17 @@ local function ghost(found)
   return table.concat({'ghost', found.folded, found.record}, ' ')
 end
 
-local function hold(folded, session, generation, room, name, from)
-  local record = {gateway, session, generation, room, name}
+local function set_holder(folded, holder, session, generation, room, name)
+  local record = {holder, session, generation, room, name}
   redis.call('HSET', names, folded, table.concat(record, ' '))
-  redis.call('SADD', holds, folded)
-  redis.call('HSET', sessions, session, folded .. (from or ''))
-  return table.concat({'ok', generation, room, name}, ' ')
 end
 
 local function claim(folded, session, generation, room, name)
   if not leased then return 'wait' end
-  local found, from = look_up(folded), nil
+  local found = look_up(folded)
   local last, before, its_generation = last_claim(session)
   local held = held_by(session, last, found)
-  local comes = generation == 0
+  local comes, claimed = generation == 0, folded
   if held and comes then
     -- The holds of the gateway that had it may go on listing it: records are what counts.
     folded, room, name = held.folded, held.room, held.name
@@ -112,7 +109,7 @@ local function claim(folded, session, generation, room, name)
     else
       before, its_generation = held.gateway, held.generation
     end
-    from = before and table.concat({'', before, its_generation}, ' ')
+    claimed = before and table.concat({folded, before, its_generation}, ' ') or folded
   elseif held and not held.here and held.generation >= generation then
     return 'taken'
   elseif found and found.session ~= session then
@@ -125,7 +122,10 @@ local function claim(folded, session, generation, room, name)
   elseif generation > tonumber(redis.call('HGET', clock, 'generation') or 0) then
     redis.call('HSET', clock, 'generation', generation)  -- a registry that was emptied
   end
-  return hold(folded, session, generation, room, name, from)
+  set_holder(folded, gateway, session, generation, room, name)
+  redis.call('SADD', holds, folded)
+  redis.call('HSET', sessions, session, claimed)
+  return table.concat({'ok', generation, room, name}, ' ')
 end
 
 local function release(folded, session, generation)
@@ -158,8 +158,7 @@ local function forgo(folded, session, generation)
   end
   if found.generation == generation then return 'absent' end
   if not (before and lives(before)) then return ghost(found) end
-  local record = {before, session, its_generation, found.room, found.name}
-  redis.call('HSET', names, found.folded, table.concat(record, ' '))
+  set_holder(found.folded, before, session, its_generation, found.room, found.name)
   redis.call('HSET', sessions, session, found.folded)
   redis.call('SREM', holds, found.folded)  -- that gateway's still list it
   return 'absent'

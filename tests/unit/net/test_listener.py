@@ -13,8 +13,9 @@ import trustme
 
 from gateway.chat.reasons import CloseReason, Refusal
 from gateway.config import Config, SettingsError
+from gateway.net.address import address_of
 from gateway.net.connection import Hold
-from gateway.net.listener import Listener, address_of, bind
+from gateway.net.listener import Listener, bind
 from gateway.net.tls import Certificate
 
 PATIENCE_S = 10.0

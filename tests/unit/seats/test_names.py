@@ -44,9 +44,8 @@ class Seat:
     def end(self, reason):
         self.ended = reason
 
-    def hand_over(self, heir):
-        heir.held += self.held
-        self.held, self.leaving = (), True
+    def hand_over(self):
+        self.leaving = True
 
 
 class Registry:

@@ -1,0 +1,15 @@
+"""How the two ends of a connection are written."""
+
+from __future__ import annotations
+
+import socket
+
+
+def host_port(host: str, port: int) -> str:
+    """``HOST:PORT``, an IPv6 address in brackets (RFC 3986, 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def address_of(sock: socket.socket) -> str:
+    """``HOST:PORT`` of a bound socket."""
+    return host_port(*sock.getsockname()[:2])
