@@ -57,6 +57,7 @@ class Relay:
         "_line",
         "behind",
         "epoch",
+        "logs",
         "offset",
     )
 
@@ -64,6 +65,8 @@ class Relay:
         self.epoch = ""
         self.offset = 0
         self.behind = True
+        self.logs = 0
+        """How many were followed: a new one is another one's end."""
         self._line = b""  # at offset; b'' if not known
         self._held: list[Envelope] = []
         self._held_bytes = 0
@@ -97,13 +100,16 @@ class Relay:
         out: list[Envelope | Missed] = []
         self.behind = False
         if not self.epoch:
+            self.logs += 1
             self._jump_to_end(reading)
         elif reading.epoch != self.epoch:
             # All of the new log is news; what the old one still held is gone.
+            self.logs += 1
             self._miss(out)
             self.epoch, self.offset, self._line = reading.epoch, 0, b""
             self._replay(reading, out)
         elif self._is_other_log(reading):
+            self.logs += 1
             self._miss(out)
             self._jump_to_end(reading)
         else:

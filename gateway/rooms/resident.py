@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.broker.outbox import Holder
@@ -43,6 +44,9 @@ class Resident(Member, Protocol):
 
     def renamed(self, name: str) -> None:
         """The relay reached its ``renamed``."""
+
+    def missed(self, lost: Callable[[int], bool]) -> None:
+        """Events were lost: what it said, and Redis confirmed, at a ``lost`` offset is one."""
 
     def refused(self) -> None:
         """It can't be a member: a newer holder of the same session is."""

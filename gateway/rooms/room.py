@@ -229,7 +229,7 @@ class Room:
         The people first, since what is delivered then is told by how many they are; and
         the log is served before its events can have anybody join or leave.
         """
-        known, was_at = self.relay.epoch, self.relay.offset
+        known, was_at, logs = self.relay.epoch, self.relay.offset, self.relay.logs
         same = known == snapshot.epoch
         if snapshot.members is not None:
             self.roster.read({s: member.name for s, member in snapshot.members.items()})
@@ -248,10 +248,14 @@ class Room:
             snapshot.events,
             snapshot.at_last,
         )
-        self._deliver(self.relay.read(reading))
+        items = self.relay.read(reading)
+        another = self.relay.logs != logs
+        self._deliver(items)
         if not known:
             self._join_again()
-        if not same or self.relay.offset < was_at:
+        elif any(isinstance(item, Missed) for item in items):
+            self._tell_what_is_lost(was_at, items, another=another)
+        if another:
             self._reached(all_of_it=True)
         elif self.relay.offset == snapshot.offset:
             if snapshot.members is not None:
@@ -263,6 +267,19 @@ class Room:
             # What brought nothing new is not to be asked again and again without a pause.
             (self._around.look_at if brought else self._around.look_later)(self)
         self._close_if_empty()
+
+    def _tell_what_is_lost(
+        self, was_at: int, items: Iterable[Envelope | Missed], *, another: bool
+    ) -> None:
+        """What people here said is in the log, but for what fell into a hole, or was in another."""
+        heard = {item.offset for item in items if isinstance(item, Envelope)}
+        here = self.relay.offset
+
+        def lost(offset: int) -> bool:
+            return offset > was_at and (another or (offset <= here and offset not in heard))
+
+        for resident in list(self._residents.values()):
+            resident.missed(lost)
 
     def _check_members(self, members: Mapping[SessionId, Membership]) -> None:
         """Mend what fell into a hole for ever, or came back with an older log."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -57,10 +58,10 @@ class Seat:
         "_hung_up",
         "_most_outstanding",
         "_pumping",
-        "_said_at",
         "_silence",
         "_tokens",
         "_tokens_at",
+        "_unheard",
         "connection",
         "encoding",
         "generation",
@@ -103,7 +104,8 @@ class Seat:
         self._hung_up = False
         self._pumping = False
         self._first = True
-        self._said_at = 0  # the place of what was said last, as far as Redis has told
+        # What was said, and is in the log, at offsets that the room here has not come to.
+        self._unheard: tuple[tuple[int, Spoken], ...] = ()
         connection.receiver = self
         host.opened(self)
 
@@ -147,7 +149,7 @@ class Seat:
     def joined(self, people: int) -> None:
         if not self.leaving:
             self.resume_at = None
-            self._said_at = 0
+            self._unheard = ()
             self.session.joined()
             self._host.announce("joined", self, people=people)
             self.pump()
@@ -164,6 +166,12 @@ class Seat:
             self._host.names.release(self, keep=name)
             self.session.renamed(name)
             self.pump()
+
+    def missed(self, lost: Callable[[int], bool]) -> None:
+        gone = [event for at, event in self._unheard if lost(at)]
+        self._unheard = tuple(each for each in self._unheard if not lost(each[0]))
+        for event in gone:
+            self.session.not_delivered(event, certain=False)
 
     def refused(self) -> None:
         self.replaced()
@@ -199,20 +207,25 @@ class Seat:
         self.outstanding += 1
 
         def told(outcome: Outcome, offset: int) -> None:
-            if outcome is Outcome.CONFIRMED:
-                self._said_at = offset
+            here = self._host.offset(room)
+            if outcome is Outcome.CONFIRMED or (outcome is Outcome.REPEATED and offset > here):
+                self._will_hear(event, offset, here)
             elif not self.hears:
                 pass
             elif outcome is Outcome.REPEATED:
-                # Its event was delivered already; else it is acknowledged in its place.
-                if offset <= self._host.offset(room):
-                    self.tell(Delivered("", event.text, event.ref, offset))
+                self.tell(Delivered("", event.text, event.ref, offset))
             else:
                 certain = outcome is not Outcome.NOT_CONFIRMED
                 self.session.not_delivered(event, certain=certain)
             self.confirmed()
 
         self._host.publish(self, event, told)
+
+    def _will_hear(self, event: Spoken, offset: int, here: int) -> None:
+        """It is acknowledged in its place, when the room comes there from ``here``."""
+        heard_all = all(at <= here for at, _ in self._unheard)
+        before = () if heard_all else self._unheard
+        self._unheard = (*before, (offset, event)) if offset > here else before
 
     def _rename_told(self, wish: str, outcome: Outcome, offset: int) -> None:
         """Redis has the new name, and the room here when the relay has passed that place.
@@ -276,7 +289,8 @@ class Seat:
         if self.leaving:
             return
         config = self._host.config
-        owed = self.outstanding or self._host.offset(self.session.room) < self._said_at
+        here = self._host.offset(self.session.room)
+        owed = self.outstanding or any(at > here for at, _ in self._unheard)
         if owed and reason in _OF_ITSELF:
             now = asyncio.get_running_loop().time()
             told_by = now + config.publish_deadline + config.close_timeout_s

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from operators import Operator
 from processes import eventually
+from programs import Link
 
 from gateway.broker.keys import Keys
 
@@ -155,3 +156,34 @@ async def test_a_room_that_somebody_else_broke_keeps_no_other_one_waiting(start_
     await again.join("bob")
     await again.say("I am back")
     await alice.expect("bob joined the chat", "bob: I am back")
+
+
+async def test_what_was_lost_with_its_log_before_it_was_heard_is_told_to_who_said_it(start_cluster):
+    """Promise 4: Redis has confirmed it, and nobody will ever know who has read it."""
+    cluster = await start_cluster(1)
+    alice, bob = await cluster.join("alice", "bob")
+    bot = await Link.dial(cluster.gateways[0].port, "bot")
+    cluster.people.append(bot)
+    told = []
+    bot.told = lambda _link, line: told.append(line)
+    bot.tell(name="bot")
+    await alice.expect("bot joined the chat")
+    redis, log = cluster.redis, KEYS.room("lobby")[1]
+    before = redis.cli("XLEN", log)
+    redis.cli("ACL", "SETUSER", "default", "-subscribe")
+    redis.cli("CLIENT", "KILL", "TYPE", "pubsub")
+    await alice.say("one")
+    bot.tell(type="say", text="two", ref="1")
+    await eventually(lambda: redis.cli("XLEN", log) == before + 2, 10, "in the log")
+    redis.cli("FLUSHALL")
+    redis.cli("ACL", "SETUSER", "default", "+subscribe")
+    await alice.expect("* some messages were missed", "* not confirmed: one")
+    await bob.hear("* some messages were missed")
+    await bot.until(lambda: any(line["type"] == "error" for line in told), 10, "an error")
+    (error,) = [line for line in told if line["type"] in ("error", "ack")]
+    assert (error["code"], error["ref"]) == ("not_confirmed", "1")
+    await alice.say("three")
+    await bob.expect("alice: three")
+    bot.tell(type="say", text="four", ref="2")
+    await bob.expect("bot: four")
+    await bot.until(lambda: any(line["type"] == "ack" for line in told), 10, "an ack")

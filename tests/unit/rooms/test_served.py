@@ -133,6 +133,9 @@ class Resident:
         items = [self.encoding.items[int(one)] for one in self._sent.split()]
         return [getattr(item, "event", item) for item in items]
 
+    def missed(self, lost):
+        self.notes.append(("missed", [offset for offset in range(20) if lost(offset)]))
+
     def __getattr__(self, what):
         return lambda *values: self.notes.append((what, *values))
 
@@ -422,6 +425,36 @@ async def test_a_log_that_is_the_same_after_all_is_served_again(stage):
     stage.rooms.other_log("lobby")
     await stage.look()
     assert [(room, epoch) for room, epoch, _ in stage.served] == [("lobby", "a")]
+
+
+async def test_of_another_log_nobody_hears_what_the_old_one_still_held(stage):
+    """Promise 4: who said it, and was told nothing yet, must be."""
+    alice = await stage.enter()
+    stage.log.epoch, stage.log.lines = "b", stage.log.lines[:1]
+    stage.rooms.subscribed(LOBBY)
+    await stage.look()
+    assert alice.notes[-1] == ("missed", list(range(2, 20)))
+
+
+async def test_of_a_hole_that_can_t_be_filled_nobody_hears_what_was_in_it(stage):
+    """Promise 4: what comes behind it is heard, and acknowledged there."""
+    alice = await stage.enter()
+    stage.log.append(*says("two", "three", "four"))
+    stage.log.lines[1:3] = b"", b""
+    stage.rooms.subscribed(LOBBY)
+    await stage.look()
+    assert [type(item) for item in alice.heard] == [Missed, Message]
+    assert alice.notes[-1] == ("missed", [2, 3])
+
+
+async def test_who_missed_nothing_is_not_told_of_it(stage):
+    """Promise 4: what is read late is not lost."""
+    alice = await stage.enter()
+    stage.log.append(*says("two", "three"))
+    stage.rooms.subscribed(LOBBY)
+    await stage.look()
+    assert len(alice.heard) == 2
+    assert not [note for note in alice.notes if note[0] == "missed"]
 
 
 async def test_who_is_ended_from_elsewhere_is_told_and_hears_no_more(stage):
