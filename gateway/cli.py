@@ -20,6 +20,7 @@ import click
 
 from gateway import __version__, redis_url
 from gateway.config import FLAGS, Config, SettingsError
+from gateway.net.address import is_host
 from gateway.ops import logs
 from gateway.tools.bench.options import bench
 from gateway.tools.flags import Flag, variable_of
@@ -72,6 +73,8 @@ def _address_to_listen_on(ctx: click.Context, param: click.Parameter, host: str)
     """Not '', which would be every address of the machine."""
     if not host:
         raise click.BadParameter("which address? (0.0.0.0 is all of them)", ctx, param)
+    if not is_host(host):
+        raise click.BadParameter(f"{host!r} is no address", ctx, param)
     return host
 
 
@@ -290,7 +293,7 @@ def _address(ctx: click.Context, _param: click.Parameter, value: str) -> tuple[s
         host, port = found[1] or found[2], found[3] or port
     else:
         host = value if value.count(":") > 1 and "[" not in value else ""
-    if host and 0 < int(port) <= 65535:
+    if is_host(host) and 0 < int(port) <= 65535:
         return host, int(port)
     # Not a BadParameter, which would put the metavar before it.
     raise click.UsageError(f"{value!r} is not HOST or HOST:PORT", ctx)

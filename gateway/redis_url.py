@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from gateway.net.address import is_host
+
 FLAG, VARIABLE = "--redis-url", "GATEWAY_REDIS_URL"
 
 
@@ -31,6 +33,8 @@ def problem_of(url: str) -> str:
     if parts.scheme == "unix":
         if parts.hostname or not no_port or not parts.path.strip("/"):
             return "a unix:// URL is unix:// and the socket's absolute path"
+    elif not is_host(parts.hostname or "localhost"):
+        return "what stands for its host is none"
     elif not re.fullmatch(r"(/[0-9]*)?", parts.path):
         # redis-py would silently use database 0.
         return "what follows the host and port is not a database number"

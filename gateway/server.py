@@ -25,7 +25,7 @@ from gateway.chat.events import GatewayId
 from gateway.chat.reasons import CloseReason
 from gateway.config import Config, SettingsError
 from gateway.fronts.line import LineFront
-from gateway.net.address import address_of
+from gateway.net.address import address_of, host_port
 from gateway.net.connection import Connection
 from gateway.net.handoff import Adopter
 from gateway.net.listener import Listener, bind
@@ -67,9 +67,9 @@ async def serve(config: Config, *, adopt_fd: int | None = None) -> int:
     logs.bind(gateway=gateway_id)
     stop = stop_on_signals()
     certificate = _checked(config)
-    bound, admin_bound = _bind(config.host, config.port), None
+    bound, admin_bound = _bind("--host", config.host, config.port), None
     if bound and config.admin_port is not None:
-        admin_bound = _bind(config.admin_host, config.admin_port)
+        admin_bound = _bind("--admin-host", config.admin_host, config.admin_port)
     if not bound or (config.admin_port is not None and not admin_bound):
         return 1
     async with AsyncExitStack() as stack:
@@ -111,11 +111,14 @@ async def _end(*tasks: asyncio.Task[None]) -> None:
         _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_S)
 
 
-def _bind(host: str, port: int) -> socket.socket | None:
+def _bind(flag: str, host: str, port: int) -> socket.socket | None:
+    """None if that can't be now; raises ``SettingsError`` if it never can."""
     try:
         return bind(host, port)
     except OSError as error:
-        log.error("cannot listen", address=f"{host}:{port}", error=error.strerror)
+        if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN:
+            raise SettingsError(f"{flag}: {host}: {error.strerror}") from None
+        log.error("cannot listen", address=host_port(host, port), error=error.strerror)
         return None
 
 

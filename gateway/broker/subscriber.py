@@ -128,7 +128,6 @@ class Subscriber:
         self._wanted: dict[bytes, str] = {}
         self._link: _Link | None = None
         self._heard_at = 0.0
-        self._first_confirmed: asyncio.Event = asyncio.Event()
         self._held = False
         self._people = people
         self.enough_bytes = config.listen_enough_bytes
@@ -159,7 +158,6 @@ class Subscriber:
                 if wanted is not None:
                     self._on_message(wanted, payload)
             case [b"subscribe", channel, _]:
-                self._first_confirmed.set()
                 wanted = self._wanted.get(channel)
                 if wanted is not None:
                     self._on_subscribed(wanted)
@@ -207,7 +205,6 @@ class Subscriber:
         limit_s = self._config.probe_timeout_s
         async with asyncio.timeout(self._config.connect_timeout_s):
             link = await open_link(self._config, lambda: _Link(self))
-        self._first_confirmed.clear()
         self._link = link
         link.hold(self._held)
         try:
@@ -227,5 +224,4 @@ class Subscriber:
                     return str(link.lost.result())
         finally:
             self._link = None
-            self._first_confirmed.clear()
             link.give_up("closed")

@@ -10,6 +10,14 @@ def host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def is_host(host: str) -> bool:
+    """Whether it can be a host at all: of others Python raises no ``OSError``."""
+    try:
+        return bool(host.encode("idna"))
+    except UnicodeError:
+        return False
+
+
 def address_of(sock: socket.socket) -> str:
     """``HOST:PORT`` of a bound socket."""
     return host_port(*sock.getsockname()[:2])

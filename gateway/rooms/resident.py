@@ -7,10 +7,10 @@ from typing import Protocol
 
 from gateway.broker.outbox import Holder
 from gateway.chat.events import GatewayId
-from gateway.rooms.fan_out import Member
+from gateway.rooms.replay import Follower
 
 
-class Resident(Member, Protocol):
+class Resident(Follower, Protocol):
     """A session's place in a room: can be sent to, and is told what became of it."""
 
     @property
@@ -25,12 +25,7 @@ class Resident(Member, Protocol):
         ...
 
     @property
-    def stalled(self) -> bool:
-        """Whether it has not taken yet what it was sent."""
-        ...
-
-    @property
-    def resume(self) -> tuple[str, int] | None:
+    def resume_at(self) -> tuple[str, int] | None:
         """The epoch and the last offset that it has; None for a newcomer."""
 
     def joined(self, people: int) -> None:

@@ -434,12 +434,12 @@ class Room:
             self._around.publisher.submit(Operation(self.name, resident.holder, event, whatever))
         self.roster.settled(session, resident.name)
         self._residents[session] = resident
-        if resident.resume is None:
+        if resident.resume_at is None:
             history = [Said(self.name, e) for e in self._recent if e.offset <= offset]
             welcome = self._welcome(resident, offset, history)
             self._begin_to_hear(resident, welcome)
         else:
-            self._replay(resident, *resident.resume)
+            self._replay(resident, *resident.resume_at)
 
     def _begin_to_hear(self, resident: Resident, greeting: Welcome | None) -> None:
         self._around.hub.join(self.name, resident, greeting)

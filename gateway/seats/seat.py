@@ -142,10 +142,6 @@ class Seat:
     def stalled(self) -> bool:
         return self.connection.stalled_since is not None
 
-    @property
-    def resume(self) -> tuple[str, int] | None:
-        return self.resume_at
-
     def joined(self, people: int) -> None:
         if not self.leaving:
             self.resume_at = None

@@ -195,6 +195,9 @@ def test_the_log_format_is_set_before_the_gateway_starts(run, ran):
         ("serve --host=", "gateway serve: --host: which address? (0.0.0.0 is all of them)"),
         ("serve --admin-host=", "gateway serve: --admin-host: which address?"),
         ("cluster --host=", "gateway cluster: --host: which address?"),
+        ("serve --host=a..b", "gateway serve: --host: 'a..b' is no address"),
+        ("chat a..b:1", "gateway chat: 'a..b:1' is not HOST or HOST:PORT"),
+        ("bench --target a..b:1", "gateway bench: --target: 'a..b:1' is not a list of HOST:PORT"),
         ("", "gateway: Missing command. gateway --help lists them"),
     ],
 )
@@ -258,6 +261,7 @@ def test_redis_urls_are_taken_as_they_are(run, ran, url):
         "rediss://:hunter2@localhost?ssl_ca_certs=/hunter2.pem",
         "rediss://:hunter2@localhost?ssl_ca_certs=/dev/null",
         "rediss://:hunter2@localhost?ssl_ciphers=hunter2",
+        "redis://:hunter2@a..b",
         "unix://hunter2/redis.sock",
         "unix://",
     ],

@@ -1,10 +1,28 @@
-"""The end of a gateway's tasks: also of those that forget that they were told to."""
+"""A gateway's first step, and its last: a place to listen, and the end of its tasks."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 
-from gateway.server import _end
+import pytest
+
+from gateway.config import SettingsError
+from gateway.server import _bind, _end
+
+
+def test_a_name_that_nobody_has_is_a_bad_setting_but_not_one_that_can_t_be_asked_for_now(
+    monkeypatch,
+):
+    """DESIGN 4: exit code 2 for bad settings, which systemd does not try again; else 1."""
+
+    def getaddrinfo(host, _port, **_more):
+        raise socket.gaierror(getattr(socket, host), "not to be had")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(SettingsError, match="--host: EAI_NONAME: not to be had"):
+        _bind("--host", "EAI_NONAME", 0)
+    assert _bind("--host", "EAI_AGAIN", 0) is None
 
 
 async def test_a_task_that_loses_a_cancel_is_ended_all_the_same():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.net.address import is_host
 from gateway.tools.flags import Flag
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ def _positive(kind: type[int] | type[float]) -> Callable[[str], Any]:
 
 def _address(word: str) -> tuple[str, int]:
     host, colon, port = word.strip().rpartition(":")
-    if not colon or not 0 < int(port) < 65536:
+    host = host.strip("[]") or "127.0.0.1"
+    if not colon or not is_host(host) or not 0 < int(port) < 65536:
         raise ValueError(word)
-    return host.strip("[]") or "127.0.0.1", int(port)
+    return host, int(port)
 
 
 def _flag(name: str, default: Any, help: str, **more: Any) -> click.Option:

@@ -114,7 +114,7 @@ class Encoding:
 class Resident:
     """Somebody on this gateway.  ``heard`` is what was sent; ``notes`` what became of it."""
 
-    stalled, resume = False, None
+    stalled, resume_at = False, None
 
     def __init__(self, session, name, encoding):
         self.session_id, self.name, self.encoding = session, name, encoding
