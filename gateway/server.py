@@ -25,7 +25,7 @@ from gateway.chat.events import GatewayId
 from gateway.chat.reasons import CloseReason
 from gateway.config import Config, SettingsError
 from gateway.fronts.line import LineFront
-from gateway.net.address import address_of, host_port
+from gateway.net.address import address_of, host_port, is_unknown
 from gateway.net.connection import Connection
 from gateway.net.handoff import Adopter
 from gateway.net.listener import Listener, bind
@@ -116,7 +116,7 @@ def _bind(flag: str, host: str, port: int) -> socket.socket | None:
     try:
         return bind(host, port)
     except OSError as error:
-        if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN:
+        if is_unknown(error):
             raise SettingsError(f"{flag}: {host}: {error.strerror}") from None
         log.error("cannot listen", address=host_port(host, port), error=error.strerror)
         return None

@@ -18,6 +18,11 @@ def is_host(host: str) -> bool:
         return False
 
 
+def is_unknown(error: OSError) -> bool:
+    """Whether a host has no address, so that another try would change nothing."""
+    return isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN
+
+
 def address_of(sock: socket.socket) -> str:
     """``HOST:PORT`` of a bound socket."""
     return host_port(*sock.getsockname()[:2])

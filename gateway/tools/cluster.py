@@ -23,8 +23,8 @@ from typing import Any
 
 from gateway.broker.backoff import Backoff
 from gateway.broker.embedded import EmbeddedServer, EmbeddedServerError, NoServerFound
-from gateway.config import Config
-from gateway.net.address import host_port
+from gateway.config import Config, SettingsError
+from gateway.net.address import host_port, is_unknown
 from gateway.net.handoff import Dealer, listen
 from gateway.ops.logs import redacted
 from gateway.processes import end, lines, spawn
@@ -346,6 +346,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return listen(host, port)
     except OSError as error:
+        if is_unknown(error):
+            raise SettingsError(f"--host: {host}: {error.strerror}") from None
         # Without what create_server adds to it.
         named = isinstance(error, socket.gaierror)
         why = error.strerror if named else os.strerror(error.errno or 0)
