@@ -150,13 +150,13 @@ class Registry:
         session: SessionId,
         generation: int,
         room: str,
-        answered: Callable[[Answer], None],
+        answered: Callable[[Answer | None], None],
         wanted: Callable[[], bool],
     ) -> None:
         """Ask for ``name``; ``answered`` is called once, in a later iteration of the loop.
 
-        Not if it is no longer ``wanted`` when Redis can be asked: the session
-        may have gone on elsewhere since.  Nor if it came here and is not ``wanted``
+        With None if it is no longer ``wanted`` when Redis can be asked: the session
+        may have gone on elsewhere since.  So, too, if it came here and is not ``wanted``
         when that is known: then it is given up again, see ``on_forgone``.
 
         ``generation`` is the one that the session's memberships carry: then ``name``
@@ -269,10 +269,16 @@ class Registry:
             if not request.abandoned:
                 chosen.append(request)
                 continue
-            self._forget(request)
+            self._drop(request)
             if request.unsure and not self._comes_again(request):
                 chosen.append(self._undoing(request))
         return chosen
+
+    def _drop(self, request: _Request) -> None:
+        """A claim is no more, and nobody waits for it who knows that."""
+        self._forget(request)
+        if request.answered:
+            request.answered(None)
 
     def _forget(self, request: _Request) -> None:
         """A claim is no more; other requests are not remembered."""
@@ -289,7 +295,7 @@ class Registry:
         asked = [request for request in waiting if request.asks]
         for request in waiting:
             if request.abandoned and not request.unsure:
-                self._forget(request)
+                self._drop(request)
             elif not request.asks:
                 self._waiting.append(request)
         for request in asked:
@@ -303,7 +309,7 @@ class Registry:
         if reply.startswith(b"ok") and request.comes and request.abandoned:
             request.unsure = True
             if again := self._comes_again(request):
-                self._forget(request)
+                self._drop(request)
             return again
         self._forget(request)
         if request.answered:

@@ -92,6 +92,8 @@ class Names:
                     self._granted(seat, answer)
                 case _ if seat.leaving:
                     pass
+                case None:  # not wanted any more, and it does not know it yet
+                    seat.end(CloseReason.HUNG_UP)
                 case Ghost():
                     self._host.cluster.reaper.evict(answer, again)
                 case _:
@@ -107,7 +109,7 @@ class Names:
             return
 
         def answered(name: str, answer: Answer | None) -> None:
-            if seat.leaving or session.id != id or isinstance(answer, Granted):
+            if seat.leaving or session.id != id or isinstance(answer, Granted | None):
                 return
             seat.tell(Notice(f"{name} was taken while this gateway was cut off"))
             seat.end(CloseReason.REPLACED)
@@ -123,8 +125,8 @@ class Names:
             if seat.leaving or seat.session.id != id:
                 return False
             # A gateway that was stopped wakes to lines of clients that gave up, and whose
-            # sessions are elsewhere by now.
-            return not (seat.resumable and seat.connection.hung_up)
+            # sessions are elsewhere by now.  Who has a generation is fenced, and waits.
+            return bool(seat.generation) or not (seat.resumable and seat.connection.hung_up)
 
         self._registry.claim(
             fold_name(name),
@@ -139,7 +141,7 @@ class Names:
     def _granted(self, seat: Seat, answer: Granted) -> None:
         session, held = seat.session, (fold_name(answer.name), answer.generation)
         if seat.leaving:
-            self._decline(seat, *held)
+            self._decline(seat, *held, answer.room)
             return
         seat.generation = answer.generation
         _give(seat, held)
@@ -148,20 +150,26 @@ class Names:
         if before and before is not seat and not before.leaving:
             _give(seat, *before.held)
             before.held = ()
+            room, moves = before.session.room, before.session.present
             before.hand_over()
-            self._host.cluster.rooms.let_go(before.session.room, session.id, before)
+            if moves and room != answer.room:
+                self._host.leave(before, room)
+            else:
+                self._host.cluster.rooms.let_go(room, session.id, before)
         self._by_session[session.id] = seat
         # A session that was here before keeps its name, and its place.
         session.room = answer.room
         session.granted(answer.name)
 
-    def _decline(self, seat: Seat, folded: str, generation: int) -> None:
+    def _decline(self, seat: Seat, folded: str, generation: int, room: str) -> None:
         """What was granted is not wanted any more: whoever it was meant for is gone.
 
         What it had goes by itself, and behind its ``left``: this must not hurry that.
         """
         if heir := self._heir(seat):
             _give(heir, (folded, generation))  # it is the session's, not the connection's
+            if room != heir.session.room:
+                self.claim_again(heir)  # the registry must not have it go on in that room
         elif (folded, generation) not in seat.held:
             holder = Holder(self._host.gateway, seat.session.id, generation)
             self._registry.release(folded, holder)
@@ -173,7 +181,7 @@ class Names:
         freed: Callable[[Answer | None], None] = lambda _answer: None,
     ) -> None:
         """Free the names that the session holds, but for ``keep``; ``freed`` when it is done."""
-        if heir := self._heir(seat):
+        if not keep and (heir := self._heir(seat)):
             _give(heir, *seat.held)  # they are the session's, not the connection's
             seat.held = ()
         kept = fold_name(keep)

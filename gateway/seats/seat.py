@@ -158,7 +158,8 @@ class Seat:
             self._host.evicted(self, epoch, offset)
 
     def renamed(self, name: str) -> None:
-        if not self.leaving:
+        # Its own name is no news: the room was only told late, and it may wait for a newer one.
+        if not self.leaving and name != self.session.name:
             self._host.names.release(self, keep=name)
             self.session.renamed(name)
             self.pump()

@@ -83,6 +83,31 @@ async def test_who_is_gone_while_joining_is_not_there_for_ever(start_cluster):
     assert not [line for line in told if " in r" in line], told
 
 
+@pytest.mark.parametrize(
+    "last", [{"type": "nick", "name": "al"}, {"type": "join", "room": "tea"}], ids=["nick", "join"]
+)
+async def test_a_program_that_hangs_up_behind_its_last_words_is_not_there_for_ever(
+    start_cluster, last
+):
+    """Promise 6: what it asked for is done, and then its session ends, as with ``nc -N``."""
+    cluster = await start_cluster(1)
+    (alice,) = await cluster.join("alice")
+    bot = await Bot.hello(cluster.gateways[0].port, "bot", session=secrets.token_hex(16))
+    await bot.hears("welcome")
+    bot.tell(**last)
+    bot.tell(type="say", text="bye", ref="1")
+    bot.finish()
+    await bot.hears("ack", ref="1")
+    await eventually(lambda: bot.hung_up, 10, "the end")
+    await eventually(lambda: names(cluster) == ["alice"], 10, "freed", lambda: names(cluster))
+    if last["type"] == "nick":
+        seen = ["bot is now known as al", "al: bye", "al has left the chat"]
+    else:
+        seen = ["bot has left the chat"]
+    await alice.expect("bot joined the chat", *seen)
+    await alice.expect_silence()
+
+
 async def test_who_moves_hears_all_that_was_said_before_it_left(start_cluster):
     """Promise 2: every event of its room exactly once."""
     cluster = await start_cluster(1, *FAST)

@@ -18,6 +18,7 @@ class Session:
     def __init__(self, id):
         self.id = id
         self.name, self.wish, self.room = "", "", "lobby"
+        self.present = True
         self.refused = []
 
     def granted(self, name):
@@ -52,11 +53,12 @@ class Registry:
     """Answers when the test says."""
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.rooms = [], []
         self.released, self.freed = [], []
 
     def claim(self, folded, name, session, generation, room, answered, wanted):
         self.asked.append((folded, session, generation, wanted))
+        self.rooms.append(room)
         self.answer = answered  # to what was asked last
 
     def release(self, folded, holder, freed=None):
@@ -133,6 +135,17 @@ def test_who_has_hung_up_takes_no_session_from_where_it_may_be(names, registry):
         seat.connection.hung_up = True
     wanted = [asked[-1]() for asked in registry.asked]
     assert wanted == [False, True]
+
+
+def test_who_is_here_and_has_hung_up_gets_what_it_asked_for_before(names, registry):
+    """Promise 6: it waits for that, and would never end without an answer."""
+    program = comes_with_secret(names)
+    names.claim(program, "alice")
+    registry.answer(Granted(5, "lobby", "alice"))
+    names.claim(program, "new")
+    program.connection.hung_up = True
+    *_, wanted = registry.asked[1]
+    assert wanted()
 
 
 def test_what_a_second_connection_does_is_not_wanted_when_it_is_gone(names, registry):
@@ -216,6 +229,53 @@ def test_a_session_goes_on_in_the_seat_that_comes_with_its_secret(names, host, r
     assert before.leaving
     assert set(heir.held) == {("alice", 1), ("alice", 2)}
     assert host.let_gone == [("kitchen", session, before)]
+
+
+def test_who_goes_on_in_another_room_leaves_the_one_where_it_was(names, host, registry):
+    """DESIGN 4: one room at a time.  Its former seat was about to move when it went on."""
+    before, heir = comes_with_secret(names), comes_with_secret(names)
+    names.claim(before, "alice")
+    registry.answer(Granted(1, "lobby", "alice"))
+    names.claim(heir, "alice")
+    registry.answer(Granted(1, "kitchen", "alice"))
+    assert heir.session.room == "kitchen"
+    assert (host.left, host.let_gone) == ([(before, "lobby")], [])
+
+
+def test_a_room_that_nobody_goes_to_any_more_is_taken_back(names, registry):
+    """DESIGN 4: one room at a time, also for who comes with the secret after that."""
+    before, heir = comes_with_secret(names), comes_with_secret(names)
+    names.claim(before, "alice")
+    registry.answer(Granted(1, "lobby", "alice"))
+    before.session.room = "kitchen"
+    names.claim(before, "alice")
+    moved = registry.answer
+    names.claim(heir, "alice")
+    registry.answer(Granted(1, "lobby", "alice"))
+    moved(Granted(1, "kitchen", "alice"))
+    assert registry.asked[-1][:3] == ("alice", heir.session.id, 1)
+    assert registry.rooms[-1] == "lobby"
+
+
+def test_who_has_hung_up_and_is_not_here_yet_ends_when_it_is_not_wanted(names, registry):
+    """Promise 6: it is not read while it waits, so nothing else would ever end it."""
+    seat = comes_with_secret(names)
+    names.claim(seat, "alice")
+    registry.answer(None)
+    assert seat.ended is CloseReason.HUNG_UP
+
+
+def test_who_is_renamed_keeps_its_new_name_though_another_comes_for_the_session(names, registry):
+    """The other one may go as it came."""
+    seat = comes_with_secret(names)
+    names.claim(seat, "alice")
+    registry.answer(Granted(1, "lobby", "alice"))
+    names.claim(seat, "al")
+    registry.answer(Granted(1, "lobby", "al"))
+    comes_with_secret(names)
+    names.release(seat, keep="al")
+    assert seat.held == (("al", 1),)
+    assert [folded for folded, _ in registry.released] == ["alice"]
 
 
 def test_an_old_seat_that_ends_leaves_the_session_to_its_heir(names, registry):
