@@ -33,9 +33,10 @@ test: $(INSTALLED) ## run all tests
 	$(BIN)/python -m pytest -m "not undisturbed" --numprocesses 2 --dist worksteal
 	$(BIN)/python -m pytest -m undisturbed
 
-soak: $(INSTALLED) ## talk for SECONDS, twice, under faults drawn by SEED, and check every line
+soak: $(INSTALLED) ## talk for SECONDS, three times, under faults drawn by SEED, and check every line
 	$(BIN)/python tests/system/soak.py --seconds $(SECONDS) --seed $(SEED)
 	$(BIN)/python tests/system/json_soak.py --seconds $(SECONDS) --seed $(SEED)
+	$(BIN)/python tests/system/restless.py --seconds $(SECONDS) --seed $(SEED)
 
 bench: $(INSTALLED) ## measure the goals of the README's table, about 10 minutes on a quiet machine
 	@$(BIN)/python -m gateway bench --goals

@@ -108,6 +108,16 @@ async def test_who_went_on_elsewhere_gets_no_name_where_it_was(redis, claim, nam
     assert await records(redis) == [f"G2 s1 {new} lobby alice"]
 
 
+@pytest.mark.parametrize("name", ["alice", "bob"])
+async def test_who_was_here_before_it_went_on_and_came_back_gets_no_name(redis, claim, name):
+    """DESIGN 3: what its former connection here still asks for is not the session's wish."""
+    old, *_ = await claim(*ALICE)
+    await claim(*ALICE, gateway="G2")
+    back, *_ = await claim(*ALICE)
+    assert await claim("s1", old, "lobby", name) == "taken"
+    assert await records(redis) == [f"G1 s1 {back} lobby alice"]
+
+
 async def test_who_is_newer_than_the_registry_knows_is_granted_what_it_has(redis, claim):
     """DESIGN 3: a failover lost writes: a session moved, and the registry forgot it."""
     generation, *_ = await claim(*ALICE)

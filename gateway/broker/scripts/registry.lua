@@ -25,7 +25,8 @@
 --          there, and a new generation unless this gateway had it: so a repeat,
 --          after an answer that was lost, gets the same answer.
 --          With a generation of its own it is here already: this sets room and
---          spelling, or adds a second name; 'taken', too, if it went on elsewhere.
+--          spelling, or adds a second name; 'taken', too, if it went on elsewhere,
+--          or came here again since.
 -- release  frees a name that exactly this holder has: 'done'; needs no lease, since
 --          it is done for the dead, too
 -- held     'ghost FOLDED RECORD' if this gateway's session has the name by a claim for a
@@ -110,12 +111,11 @@ local function claim(folded, session, generation, room, name)
       before, its_generation = held.gateway, held.generation
     end
     claimed = before and table.concat({folded, before, its_generation}, ' ') or folded
-  elseif held and not held.here and held.generation >= generation then
+  elseif held and (held.generation > generation
+                   or held.generation == generation and not held.here) then
     return 'taken'
   elseif found and found.session ~= session then
     return lives(found.gateway) and 'taken' or ghost(found)
-  elseif held then
-    generation = math.max(generation, held.generation)
   end
   if generation == 0 then
     generation = redis.call('HINCRBY', clock, 'generation', 1)
