@@ -5,6 +5,8 @@ import contextlib
 import pytest
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from gateway.chat.events import Left, decode_envelope, encode_event
+
 ROOM_KEYS = ("meta", "log", "history", "members")
 
 
@@ -198,6 +200,16 @@ async def test_leaving_ends_the_membership_once(redis, alice):
     await redis.open("lobby", alice)
     assert await redis.publish(alice.leaves(), alice.leaves(), alice.says()) == "1 0 0"
     assert await redis.members() == {}
+
+
+async def test_who_leaves_is_named_as_the_room_knows_it(redis, alice):
+    """Promise 6: the registry had granted another name to who died before the room was told."""
+    await redis.open("lobby", alice)
+    await redis.publish(alice.renames("Zoë-2"))
+    body = encode_event(Left("s1", "new")).decode()
+    assert await redis.publish(alice._replace(name="new").does("leave", body)) == "2"
+    line = (await redis.client.xrevrange(redis.keys.room("lobby")[1], count=1))[0][1][b"e"]
+    assert decode_envelope(line).event == Left("s1", "Zoë-2")
 
 
 @pytest.mark.parametrize("gateway", ["G1", "G2"])

@@ -19,6 +19,7 @@
 -- gateway's inbox, which has no members).  Say, leave and rename need the
 -- membership to be held by exactly that gateway and generation.  An older one
 -- of the same session can be left, too: it went on, and ends where it never came.
+-- Who leaves is named as the room knows it, in the body's member "name".
 --
 -- Returns 'epoch' if the room's log is another one, else, for each operation,
 -- separated by blanks: the event's offset, 0 if refused, -OFFSET if done without an
@@ -112,7 +113,8 @@ local function apply(index, verb, session, membership, ref, age, body)
   -- Nearly all that happens is said by who holds the membership, to the letter.
   if verb ~= 'say' or member ~= membership then
     local holder, generation = string.match(membership, '^(%S+) (%d+) ')
-    local its_gateway, its_generation = string.match(member or '', '^(%S+) (%d+) ')
+    local its_gateway, its_generation, its_name =
+      string.match(member or '', '^(%S+) (%d+) (.*)$')
     local ahead = tonumber(its_generation or generation) - tonumber(generation)
     local mine = ahead == 0 and its_gateway == holder
     if verb == 'join' or verb == 'keep' then
@@ -123,6 +125,8 @@ local function apply(index, verb, session, membership, ref, age, body)
     elseif verb == 'leave' then
       if not mine and ahead >= 0 then return 0 end
       set_membership(session, false)
+      -- Who ends another one's may know a name that the room was not told of, or not any more.
+      body = string.gsub(body, '"name":"[^"]*"', '"name":"' .. its_name .. '"')
     elseif verb ~= 'post' then
       if not mine then return 0 end
       if verb == 'rename' then set_membership(session, membership) end
