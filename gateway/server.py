@@ -327,7 +327,7 @@ class Gateway:
         if adopter:
             adopter.close()
         await asyncio.sleep(self._config.drain_delay)
-        self._listener.stop()
+        await self._listener.stop()
         drained = await self._drain()
         unflushed = self._host.closes.get(CloseReason.UNFLUSHED, 0)
         log.info("stopped", drained=drained, unflushed=unflushed)

@@ -14,7 +14,8 @@ import errno
 import resource
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from gateway.chat.reasons import Refusal
 from gateway.config import Config
@@ -104,6 +105,7 @@ class Listener:
         self._listening: socket.socket | None = None
         self._resting: asyncio.TimerHandle | None = None
         self._starting: set[asyncio.Task[None]] = set()
+        self._waiting: dict[asyncio.Task[Any], Connection] = {}  # for their peers, of these
         self._endings: deque[Callable[[], None]] = deque()  # two of each connection at most
         self._refusal_logged_at = dict.fromkeys(Refusal, float("-inf"))
         if self.limit < config.max_connections:
@@ -124,8 +126,11 @@ class Listener:
         self._listening = bound
         asyncio.get_running_loop().add_reader(bound, self._accept)
 
-    def stop(self) -> None:
-        """Accept no more, and close the listening socket.  Idempotent."""
+    async def stop(self) -> None:
+        """Accept no more, and close the listening socket.  Idempotent.
+
+        Returns when all that were accepted are here; who is waited for is refused.
+        """
         if self._resting:
             self._resting.cancel()
             self._resting = None
@@ -133,8 +138,12 @@ class Listener:
             asyncio.get_running_loop().remove_reader(self._listening)
             self._listening.close()
             self._listening = None
-        for task in self._starting:
-            task.cancel()
+        for task, connection in self._waiting.items():
+            # One that was opened a moment ago would be closed behind its back.
+            if not connection.opened_at:
+                task.cancel()
+        if self._starting:
+            await asyncio.wait(self._starting)
 
     def take(self, sock: socket.socket) -> None:
         """Take a connected socket that another process accepted, or refuse it with one line."""
@@ -164,8 +173,14 @@ class Listener:
             source = Source.at(host, port)
             connection.peer = str(source)
             if self._config.proxy_protocol:
-                connection.peer = str(await self._behind(source, sock) or source)
-            await self._open(connection, sock)
+                with self._waits_for(connection):
+                    connection.peer = str(await self._behind(source, sock) or source)
+            if self._certificate:
+                with self._waits_for(connection):
+                    await self._open_secure(connection, sock, self._certificate)
+            else:
+                loop = asyncio.get_running_loop()
+                await loop.connect_accepted_socket(lambda: connection, sock)
             self.accepted += 1
             return
         except _Refused as error:
@@ -201,19 +216,28 @@ class Listener:
             raise _Refused(Refusal.PROXY_HEADER, error) from error
         return parser.source
 
-    async def _open(self, connection: Connection, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        if not self._certificate:
-            await loop.connect_accepted_socket(lambda: connection, sock)
-            return
+    @contextlib.contextmanager
+    def _waits_for(self, connection: Connection) -> Iterator[None]:
+        """What takes as long as its peer does: ``stop`` gives it up."""
+        task = asyncio.current_task()
+        assert task
+        self._waiting[task] = connection
+        try:
+            yield
+        finally:
+            del self._waiting[task]
+
+    async def _open_secure(
+        self, connection: Connection, sock: socket.socket, certificate: Certificate
+    ) -> None:
         if await _first_byte(sock, self._config.tls_timeout_s) not in _NOT_TOLD:
             _turn_away(sock, _WANTS_TLS)
             raise _Refused(Refusal.TLS_HANDSHAKE, "no TLS came")
         try:
-            await loop.connect_accepted_socket(
+            await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: connection,
                 sock,
-                ssl=self._certificate.context,
+                ssl=certificate.context,
                 ssl_handshake_timeout=self._config.tls_timeout_s,
                 # What we allow a close to take, we see to ourselves.
                 ssl_shutdown_timeout=_FOR_EVER_S,

@@ -50,12 +50,16 @@ class Door:
 
     def __init__(self, certificate=None, **settings):
         self.guests = []
-        self.listener = Listener(
-            Config(**settings), lambda each: self.guests.append(Guest(each)), certificate
-        )
+        self.then = lambda: None
+        """Called when one has come."""
+        self.listener = Listener(Config(**settings), self._greet, certificate)
         bound = bind("127.0.0.1", 0)
         self.port = bound.getsockname()[1]
         self.listener.start(bound)
+
+    def _greet(self, connection):
+        self.guests.append(Guest(connection))
+        self.then()
 
     def refused(self):
         return {reason: n for reason, n in self.listener.refused.items() if n}
@@ -88,7 +92,7 @@ async def door():
     yield opened
     clients.close()
     for each in doors:
-        each.listener.stop()
+        await each.listener.stop()
         for guest in each.guests:
             guest.connection.abort(CloseReason.DRAINED)
         await each.until(lambda each=each: each.listener.connections == 0, "all gone")
@@ -392,9 +396,27 @@ async def test_who_is_not_in_yet_when_the_door_closes_stays_out(door, certificat
     here = door(certificate=certificate)
     client = door.client(here)
     await here.until(lambda: here.listener.connections == 1, "accepted")
-    here.listener.stop()
+    await here.listener.stop()
     await here.until_refused(Refusal.DRAINED)
     assert await closed(client)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+async def test_who_comes_in_as_the_door_closes_is_in(door, certificate, secure):
+    """Promise 4: it is a guest to be told of the drain, and not one whose connection is gone.
+
+    The loop's own coroutine, cancelled then, closes the transport and tells nobody.
+    """
+    here, stopping = door(certificate=certificate if secure else None), []
+    here.then = lambda: stopping.append(asyncio.create_task(here.listener.stop()))
+    client = door.client(here)
+    with await handshake(client, trusting()) if secure else client as client:
+        assert await heard(client) == b"hello\n"
+        await stopping[0]
+        (guest,) = here.guests
+        guest.connection.send(b"again\n")
+        assert await heard(client) == b"again\n"
+        assert (guest.reason, here.refused()) == (None, {})
 
 
 async def test_bytes_are_counted_when_a_connection_is_over_too(door):
