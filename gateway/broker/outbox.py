@@ -105,6 +105,8 @@ class Operation(msgspec.Struct, eq=False):
     """Whether it was told what became of it."""
     body: bytes = b""
     """The event, encoded."""
+    place: tuple[int, int] = (0, 0)
+    """The number of the batch that carries it, and its index there; its envelope's, too."""
 
     def __post_init__(self) -> None:
         self.body = encode_event(self.event)
@@ -365,6 +367,7 @@ class Outbox:
             not chosen or size < self._batch_bytes
         ):
             operation = source.popleft()
+            operation.place = (self._number + 1, len(chosen))
             chosen.append(operation)
             size += operation.size_bytes
         if not chosen:

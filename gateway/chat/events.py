@@ -109,6 +109,12 @@ class Envelope(msgspec.Struct, frozen=True):
     event: RoomEvent | None
     raw: bytes
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The number of the gateway's batch that brought it, and its index there."""
+        *_, batch, index, _body = self.raw.split(b" ", 6)
+        return int(batch), int(index)
+
 
 class Notice(msgspec.Struct, frozen=True):
     """One line from the server to one person: ``* TEXT``.

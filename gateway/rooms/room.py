@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from gateway.broker.outbox import Operation, Outcome, whatever
@@ -71,6 +71,14 @@ class Surroundings:
     on_post: Callable[[Envelope], None]
 
 
+@dataclass(slots=True)
+class _Arrival:
+    """Somebody who is about to be a member, and how that was asked for: once, or again."""
+
+    resident: Resident
+    joins: list[Operation] = field(default_factory=list)
+
+
 class Room:
     """One room, as this gateway knows it.
 
@@ -100,7 +108,7 @@ class Room:
         self._around = around
         self._recent: deque[Envelope] = deque(maxlen=around.config.history)
         self._residents: dict[SessionId, Resident] = {}
-        self._joining: dict[SessionId, Resident] = {}
+        self._joining: dict[SessionId, _Arrival] = {}
         self._leaving: dict[Resident, bool] = {}  # and whether Redis has its `left`
         self._awaited: list[tuple[int, Callable[[], None]]] = []
         self._subscribed = False
@@ -121,7 +129,7 @@ class Room:
 
     def enter(self, resident: Resident) -> None:
         """Make ``resident`` a member.  It hears ``joined`` when the relay reaches it."""
-        self._joining[resident.session_id] = resident
+        self._joining[resident.session_id] = _Arrival(resident)
         if self.open:
             self._submit_join(resident)
 
@@ -137,9 +145,7 @@ class Room:
         ``over`` when the relay has come to it, too.
         """
         session = resident.session_id
-        if self._joining.get(session) is resident:
-            # A join that was not submitted yet must not come behind this.
-            del self._joining[session]
+        self._joins_no_more(session, resident)  # not submitted yet, it must not come behind this
         self._leaving[resident] = False
 
         def told(outcome: Outcome, offset: int) -> None:
@@ -158,11 +164,18 @@ class Room:
 
     def let_go(self, session: SessionId, resident: Resident) -> None:
         """What comes next is not for it.  Nothing is said: another may have its session now."""
-        if self._joining.get(session) is resident:
-            del self._joining[session]
+        self._joins_no_more(session, resident)
         if self._residents.get(session) is resident:
             del self._residents[session]
             resident.send(self._around.hub.remove(self.name, resident))
+
+    def _joins_no_more(self, session: SessionId, resident: Resident) -> bool:
+        """Whether it was about to be a member, as it is no more."""
+        arrival = self._joining.get(session)
+        if arrival is None or arrival.resident is not resident:
+            return False
+        del self._joining[session]
+        return True
 
     def when_at(self, offset: int, then: Callable[[], None]) -> None:
         """Call ``then`` when all up to ``offset`` was delivered here, or never can be."""
@@ -292,7 +305,7 @@ class Room:
                 resident.left(self.relay.epoch, self.relay.offset)
             elif member.holder != resident.holder:
                 resident.refused()
-        here = {r.session_id for r in (*self._joining.values(), *self._leaving)}
+        here = {*self._joining, *(resident.session_id for resident in self._leaving)}
         for session, member in members.items():
             ours = member.holder.gateway == self._around.gateway
             if ours and session not in here and session not in self._residents:
@@ -327,9 +340,7 @@ class Room:
                         self._recent.append(item)
                     out.append(item)
                 case Joined(session, name):
-                    # One of another gateway's has the same session, and another membership.
-                    ours = item.gateway == self._around.gateway
-                    joiner = self._joining.get(session) if ours else None
+                    joiner = self._joiner_of(item, session)
                     if joiner:  # the strings that are here already
                         session = joiner.session_id
                         name = joiner.name if joiner.name == name else name
@@ -359,6 +370,14 @@ class Room:
                     self._around.on_post(item)
         self._pass_on(out)
         self._reached()
+
+    def _joiner_of(self, joined: Envelope, session: SessionId) -> Resident | None:
+        """Who becomes a member by this: not by another one of the same session."""
+        arrival = self._joining.get(session)
+        if arrival is None or joined.gateway != self._around.gateway:
+            return None
+        mine = joined.place in [operation.place for operation in arrival.joins]
+        return arrival.resident if mine else None
 
     def _reached(self, *, all_of_it: bool = False) -> None:
         """Tell those who wait for a place of the log; for all places if the log is gone."""
@@ -398,6 +417,7 @@ class Room:
 
         event = Joined(resident.session_id, resident.name)
         operation = Operation(self.name, resident.holder, event, told)
+        self._joining[resident.session_id].joins.append(operation)
         self._around.publisher.submit(operation)
 
     def _join_again(self) -> None:
@@ -405,8 +425,8 @@ class Room:
 
         Joining twice says nothing twice: the second answer is that it is done.
         """
-        for resident in self._joining.values():
-            self._submit_join(resident)
+        for arrival in self._joining.values():
+            self._submit_join(arrival.resident)
 
     def _keep(self, resident: Resident) -> Operation:
         self.roster.keeping()
@@ -424,9 +444,8 @@ class Room:
     def _settle(self, resident: Resident, offset: int) -> None:
         """The resident becomes a member at this place of the log: it gets what comes after."""
         session = resident.session_id
-        if self._joining.get(session) is not resident:
+        if not self._joins_no_more(session, resident):
             return
-        del self._joining[session]
         known = self.roster.name_of(session) or resident.name
         if known != resident.name:
             # A new name that its former gateway did not come to tell.

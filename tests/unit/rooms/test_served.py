@@ -37,6 +37,7 @@ class Log:
 
     def __init__(self):
         self.epoch, self.lines, self.members = "a", [], {}
+        self.places = {}  # of what this gateway submitted, in batches
         self.people_more = 0
         self._asked = asyncio.Semaphore(0)
         self._may_read = asyncio.Semaphore(0)
@@ -46,7 +47,8 @@ class Log:
         """Returns what Redis publishes of it."""
         added = []
         for event in events:
-            head = f"{len(self.lines) + 1} {self.epoch} 0 {gateway} {id(event)} 0 "
+            batch, index = self.places.get(event, (id(event), 0))
+            head = f"{len(self.lines) + 1} {self.epoch} 0 {gateway} {batch} {index} "
             self.lines.append(head.encode() + encode_event(event))
             added.append(self.lines[-1])
             if isinstance(event, Joined):
@@ -152,13 +154,18 @@ class Stage:
             Config(), "G1", KEYS, self.hub, self.log, registry, None, lambda _post: None
         )
         self.rooms.publisher = SimpleNamespace(
-            submit=self.submitted.append,
+            submit=self._submit,
             serve=lambda room, epoch, restore: self.served.append((room, epoch, list(restore))),
             forget=lambda room: self.served.append((room, "", [])),
         )
         self.rooms.subscriber = SimpleNamespace(
             subscribe=self.subscriptions.extend, unsubscribe=self.subscriptions.remove
         )
+
+    def _submit(self, operation):
+        self.submitted.append(operation)
+        operation.place = (len(self.log.places) + 1, 7)
+        self.log.places[operation.event] = operation.place
 
     def arrive(self, payload):
         """Redis published this, and nothing more is at hand."""
@@ -658,6 +665,31 @@ async def test_an_old_left_is_not_of_who_took_the_membership_over_after_it(stage
     assert carol.notes == [("took_over", "G2")]
     stage.arrive(published)
     assert [what for what, *_ in carol.notes] == ["took_over", "joined"]
+
+
+async def test_an_old_joined_is_not_of_who_came_after_it(stage):
+    """DESIGN 3: a member gets what comes after its own ``joined``, and nothing from before it.
+
+    The relay is behind: its session was here before, was renamed, and went.
+    """
+    await stage.enter()
+    former = Resident("s5", "carol", stage.encoding)
+    stage.rooms.enter("lobby", former)
+    first = stage.submitted[-1]
+    before = (Joined("s5", "carol"), Renamed("s5", "carol", "caro"), Left("s5", "caro"))
+    published = stage.log.append(*before, *says("not yet"), gateway="G1")
+    first.told(Outcome.CONFIRMED, len(stage.log.lines) - 3)
+    stage.rooms.let_go("lobby", "s5", former)
+    again = Resident("s5", "carol", stage.encoding)
+    stage.rooms.enter("lobby", again)
+    join = stage.submitted[-1]
+    published += b"\n" + stage.log.append(Joined("s5", "carol"), *says("hi"), gateway="G1")
+    stage.arrive(published)
+    stage.hub.flush()
+    assert [what for what, *_ in again.notes] == ["joined"]
+    join.told(Outcome.CONFIRMED, len(stage.log.lines) - 1)
+    welcome, *heard = again.heard
+    assert (welcome.offset, [event.text for event in heard]) == (len(stage.log.lines) - 1, ["hi"])
 
 
 async def test_who_comes_and_goes_and_comes_in_one_batch_is_there(stage):
