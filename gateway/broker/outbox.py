@@ -106,7 +106,7 @@ class Operation(msgspec.Struct, eq=False):
     body: bytes = b""
     """The event, encoded."""
     place: tuple[int, int] = (0, 0)
-    """The number of the batch that carries it, and its index there; its envelope's, too."""
+    """The number of the batch that carries it, and its index there."""
 
     def __post_init__(self) -> None:
         self.body = encode_event(self.event)

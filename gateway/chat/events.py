@@ -110,10 +110,9 @@ class Envelope(msgspec.Struct, frozen=True):
     raw: bytes
 
     @property
-    def place(self) -> tuple[int, int]:
-        """The number of the gateway's batch that brought it, and its index there."""
-        *_, batch, index, _body = self.raw.split(b" ", 6)
-        return int(batch), int(index)
+    def place(self) -> bytes:
+        """``BATCH INDEX``, by which its gateway knows it again."""
+        return b" ".join(self.raw.split(b" ", 6)[4:6])
 
 
 class Notice(msgspec.Struct, frozen=True):

@@ -376,7 +376,7 @@ class Room:
         arrival = self._joining.get(session)
         if arrival is None or joined.gateway != self._around.gateway:
             return None
-        mine = joined.place in [operation.place for operation in arrival.joins]
+        mine = joined.place in [b"%d %d" % operation.place for operation in arrival.joins]
         return arrival.resident if mine else None
 
     def _reached(self, *, all_of_it: bool = False) -> None:
