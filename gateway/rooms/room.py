@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from gateway.broker.outbox import Operation, Outcome, whatever
@@ -34,6 +34,7 @@ from gateway.chat.events import (
 )
 from gateway.config import Config
 from gateway.ops.logs import get_logger
+from gateway.rooms.arrivals import Arrivals
 from gateway.rooms.comings import Comings
 from gateway.rooms.fan_out import Varied
 from gateway.rooms.hub import Hub
@@ -71,14 +72,6 @@ class Surroundings:
     on_post: Callable[[Envelope], None]
 
 
-@dataclass(slots=True)
-class _Arrival:
-    """Somebody who is about to be a member, and how that was asked for: once, or again."""
-
-    resident: Resident
-    joins: list[Operation] = field(default_factory=list)
-
-
 class Room:
     """One room, as this gateway knows it.
 
@@ -108,7 +101,7 @@ class Room:
         self._around = around
         self._recent: deque[Envelope] = deque(maxlen=around.config.history)
         self._residents: dict[SessionId, Resident] = {}
-        self._joining: dict[SessionId, _Arrival] = {}
+        self._joining = Arrivals()
         self._leaving: dict[Resident, bool] = {}  # and whether Redis has its `left`
         self._awaited: list[tuple[int, Callable[[], None]]] = []
         self._subscribed = False
@@ -129,7 +122,7 @@ class Room:
 
     def enter(self, resident: Resident) -> None:
         """Make ``resident`` a member.  It hears ``joined`` when the relay reaches it."""
-        self._joining[resident.session_id] = _Arrival(resident)
+        self._joining.add(resident)
         if self.open:
             self._submit_join(resident)
 
@@ -145,7 +138,7 @@ class Room:
         ``over`` when the relay has come to it, too.
         """
         session = resident.session_id
-        self._joins_no_more(session, resident)  # not submitted yet, it must not come behind this
+        self._joining.remove(session, resident)  # not asked yet, it must not be behind this
         self._leaving[resident] = False
 
         def told(outcome: Outcome, offset: int) -> None:
@@ -164,18 +157,10 @@ class Room:
 
     def let_go(self, session: SessionId, resident: Resident) -> None:
         """What comes next is not for it.  Nothing is said: another may have its session now."""
-        self._joins_no_more(session, resident)
+        self._joining.remove(session, resident)
         if self._residents.get(session) is resident:
             del self._residents[session]
             resident.send(self._around.hub.remove(self.name, resident))
-
-    def _joins_no_more(self, session: SessionId, resident: Resident) -> bool:
-        """Whether it was about to be a member, as it is no more."""
-        arrival = self._joining.get(session)
-        if arrival is None or arrival.resident is not resident:
-            return False
-        del self._joining[session]
-        return True
 
     def when_at(self, offset: int, then: Callable[[], None]) -> None:
         """Call ``then`` when all up to ``offset`` was delivered here, or never can be."""
@@ -305,7 +290,7 @@ class Room:
                 resident.left(self.relay.epoch, self.relay.offset)
             elif member.holder != resident.holder:
                 resident.refused()
-        here = {*self._joining, *(resident.session_id for resident in self._leaving)}
+        here = {resident.session_id for resident in (*self._joining, *self._leaving)}
         for session, member in members.items():
             ours = member.holder.gateway == self._around.gateway
             if ours and session not in here and session not in self._residents:
@@ -340,7 +325,8 @@ class Room:
                         self._recent.append(item)
                     out.append(item)
                 case Joined(session, name):
-                    joiner = self._joiner_of(item, session)
+                    ours = item.gateway == self._around.gateway
+                    joiner = self._joining.by(item, session) if ours else None
                     if joiner:  # the strings that are here already
                         session = joiner.session_id
                         name = joiner.name if joiner.name == name else name
@@ -370,14 +356,6 @@ class Room:
                     self._around.on_post(item)
         self._pass_on(out)
         self._reached()
-
-    def _joiner_of(self, joined: Envelope, session: SessionId) -> Resident | None:
-        """Who becomes a member by this: not by another one of the same session."""
-        arrival = self._joining.get(session)
-        if arrival is None or joined.gateway != self._around.gateway:
-            return None
-        mine = joined.place in [b"%d %d" % operation.place for operation in arrival.joins]
-        return arrival.resident if mine else None
 
     def _reached(self, *, all_of_it: bool = False) -> None:
         """Tell those who wait for a place of the log; for all places if the log is gone."""
@@ -417,7 +395,7 @@ class Room:
 
         event = Joined(resident.session_id, resident.name)
         operation = Operation(self.name, resident.holder, event, told)
-        self._joining[resident.session_id].joins.append(operation)
+        self._joining.asked(resident, operation)
         self._around.publisher.submit(operation)
 
     def _join_again(self) -> None:
@@ -425,8 +403,8 @@ class Room:
 
         Joining twice says nothing twice: the second answer is that it is done.
         """
-        for arrival in self._joining.values():
-            self._submit_join(arrival.resident)
+        for resident in self._joining:
+            self._submit_join(resident)
 
     def _keep(self, resident: Resident) -> Operation:
         self.roster.keeping()
@@ -444,7 +422,7 @@ class Room:
     def _settle(self, resident: Resident, offset: int) -> None:
         """The resident becomes a member at this place of the log: it gets what comes after."""
         session = resident.session_id
-        if not self._joins_no_more(session, resident):
+        if not self._joining.remove(session, resident):
             return
         known = self.roster.name_of(session) or resident.name
         if known != resident.name:
