@@ -33,7 +33,7 @@ test: $(INSTALLED) ## run all tests
 	$(BIN)/python -m pytest -m "not undisturbed" --numprocesses 2 --dist worksteal
 	$(BIN)/python -m pytest -m undisturbed
 
-soak: $(INSTALLED) ## talk for SECONDS, three times, under faults drawn by SEED, and check every line
+soak: $(INSTALLED) ## talk for SECONDS, three times, under faults and unrest drawn by SEED, and check every line
 	$(BIN)/python tests/system/soak.py --seconds $(SECONDS) --seed $(SEED)
 	$(BIN)/python tests/system/json_soak.py --seconds $(SECONDS) --seed $(SEED)
 	$(BIN)/python tests/system/restless.py --seconds $(SECONDS) --seed $(SEED)

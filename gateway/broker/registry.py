@@ -275,7 +275,7 @@ class Registry:
         return chosen
 
     def _drop(self, request: _Request) -> None:
-        """A claim is no more, and nobody waits for it who knows that."""
+        """Nobody wants this claim any more, though who made it may not know that yet."""
         self._forget(request)
         if request.answered:
             request.answered(None)

@@ -32,7 +32,7 @@ class Arrivals:
         return len(self._by_session)
 
     def __iter__(self) -> Iterator[Resident]:
-        return iter([arrival.resident for arrival in self._by_session.values()])
+        return (arrival.resident for arrival in self._by_session.values())
 
     def add(self, resident: Resident) -> None:
         """It is to be a member."""

@@ -150,9 +150,9 @@ class Names:
         if before and before is not seat and not before.leaving:
             _give(seat, *before.held)
             before.held = ()
-            room, moves = before.session.room, before.session.present
+            room, there = before.session.room, before.session.present
             before.hand_over()
-            if moves and room != answer.room:
+            if there and room != answer.room:
                 self._host.leave(before, room)
             else:
                 self._host.cluster.rooms.let_go(room, session.id, before)

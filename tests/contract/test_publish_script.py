@@ -202,14 +202,15 @@ async def test_leaving_ends_the_membership_once(redis, alice):
     assert await redis.members() == {}
 
 
-async def test_who_leaves_is_named_as_the_room_knows_it(redis, alice):
+@pytest.mark.parametrize("known", ["Zoë-2", "50%1"], ids=["a name", "somebody else's"])
+async def test_who_leaves_is_named_as_the_room_knows_it(redis, alice, known):
     """Promise 6: the registry had granted another name to who died before the room was told."""
     await redis.open("lobby", alice)
-    await redis.publish(alice.renames("Zoë-2"))
+    await redis.publish(alice.renames(known))
     body = encode_event(Left("s1", "new")).decode()
     assert await redis.publish(alice._replace(name="new").does("leave", body)) == "2"
     line = (await redis.client.xrevrange(redis.keys.room("lobby")[1], count=1))[0][1][b"e"]
-    assert decode_envelope(line).event == Left("s1", "Zoë-2")
+    assert decode_envelope(line).event == Left("s1", known)
 
 
 @pytest.mark.parametrize("gateway", ["G1", "G2"])

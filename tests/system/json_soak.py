@@ -8,7 +8,6 @@ doubled or reordered a line, disagreed with another one, or was said to have lef
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import sys
@@ -16,10 +15,11 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from checker import Finding, report
-from cluster import Cluster, logs
+import soaking
+from checker import Finding
+from cluster import Cluster
 from crowd import RATES
-from processes import GatewayProcess, Process, eventually, fault_lasts
+from processes import GatewayProcess, eventually, fault_lasts
 from programs import Program, findings
 
 GATEWAYS = 3
@@ -208,36 +208,18 @@ async def soak(seconds: float, seed: int) -> bool:
     print(planned, flush=True)
     storm = await JsonStorm.start(seed)
     began = time.monotonic()
-    good = False
     try:
-        await storm.run(planned)
-        found, blemishes = storm.findings(), storm.cluster.blemishes()
-        good = not found and not blemishes
-        said = sum(len(program.record.sent) for program in storm.programs)
-        returns = sum(program.returns for program in storm.programs)
-        seconds = time.monotonic() - began
-        print(f"seed {seed}: {said} lines said, {returns} returns, {seconds:.0f} s")
-        print("\n".join([report(found), *blemishes]))
+        with soaking.judged() as verdict:
+            await storm.run(planned)
+            said = sum(len(program.record.sent) for program in storm.programs)
+            returns = sum(program.returns for program in storm.programs)
+            seconds = time.monotonic() - began
+            summary = f"seed {seed}: {said} lines said, {returns} returns, {seconds:.0f} s"
+            verdict.tell(summary, storm.findings(), storm.cluster.blemishes())
     finally:
-        if not good:
-            for label, text in logs():
-                print(f"--- {label}\n{text}")
         await storm.close()
-    return good
-
-
-def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--seconds", type=float, default=300)
-    options.add_argument("--seed", type=int, default=None)
-    chosen = options.parse_args()
-    seed = random.randrange(1_000_000) if chosen.seed is None else chosen.seed
-    print(f"replay with: --seconds {chosen.seconds:g} --seed {seed}", flush=True)
-    try:
-        return 0 if asyncio.run(soak(chosen.seconds, seed)) else 1
-    finally:
-        Process.close_all()
+    return verdict.good
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(soaking.main(soak, __doc__, seconds=300))

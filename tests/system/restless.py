@@ -1,5 +1,7 @@
-"""Sessions that never stay, at random: several connections each, to all gateways at once, that
-say, move, take other names, and end in every way there is.
+"""Sessions that never stay, at random.
+
+Several connections each, to all gateways at once, that say, move, take other names, and end in
+every way there is.
 
     python tests/system/restless.py --seconds 60 --seed 7
 
@@ -9,7 +11,6 @@ room disagree, if a line was acknowledged and is not there once, or if anything 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import secrets
@@ -19,11 +20,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from checker import Finding, report
-from cluster import Cluster, logs
+import soaking
+from checker import Finding
+from cluster import Cluster
 from crowd import RATES
 from people import PROMPT
-from processes import Process, eventually
+from processes import eventually
 from programs import Link
 
 from gateway.broker.keys import Keys
@@ -46,6 +48,8 @@ class Witness(Link):
     def __init__(self, name: str = "", *, end: str = "\n") -> None:
         super().__init__(name, end=end)
         self.events: dict[int, Event] = {}
+        self.last = 0
+        """Of their offsets."""
         self.complaints: list[Finding] = []
         self.told = lambda _link, line: self._take(line)
 
@@ -60,11 +64,12 @@ class Witness(Link):
         elif line["type"] in ("missed", "error"):
             self.complaints.append(Finding("missed", self.name, str(line)))
         elif "offset" in line and not line.get("history"):
-            last = max(self.events, default=line["offset"] - 1)
-            if line["offset"] != last + 1:
-                kind = "loss" if line["offset"] > last else "double"
-                self.complaints.append(Finding(kind, self.name, f"after {last} came {line}"))
-            self.events[line["offset"]] = line
+            offset = line["offset"]
+            if self.last and offset != self.last + 1:
+                kind = "loss" if offset > self.last else "double"
+                self.complaints.append(Finding(kind, self.name, f"after {self.last} came {line}"))
+            self.events[offset] = line
+            self.last = max(self.last, offset)
 
 
 class Restless:
@@ -172,7 +177,7 @@ class Unrest:
             room: self.cluster.redis.cli("hget", KEYS.room(room)[0], "offset") for room in ROOMS
         }
         return all(
-            max(witness.events, default=0) == int(ends[room])
+            witness.last == int(ends[room])
             for room, witnesses in self.witnesses.items()
             for witness in witnesses
         )
@@ -228,35 +233,17 @@ def _presence(room: str, events: Sequence[Event]) -> Iterator[Finding]:
 async def soak(seconds: float, seed: int) -> bool:
     """Whether nothing was found."""
     cluster = await Cluster.start(GATEWAYS, *RATES)
-    good = False
     try:
-        unrest = await Unrest.start(cluster, seed)
-        await unrest.run(seconds)
-        found, blemishes = unrest.findings(), cluster.blemishes()
-        good = not found and not blemishes
-        said = sum(len(one.said) for one in unrest.restless)
-        print(f"seed {seed}: {said} lines acknowledged, {seconds:.0f} s")
-        print("\n".join([report(found), *blemishes]))
+        with soaking.judged() as verdict:
+            unrest = await Unrest.start(cluster, seed)
+            await unrest.run(seconds)
+            said = sum(len(one.said) for one in unrest.restless)
+            summary = f"seed {seed}: {said} lines acknowledged, {seconds:.0f} s"
+            verdict.tell(summary, unrest.findings(), cluster.blemishes())
     finally:
-        if not good:
-            for label, text in logs():
-                print(f"--- {label}\n{text}")
         await cluster.close()
-    return good
-
-
-def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--seconds", type=float, default=60)
-    options.add_argument("--seed", type=int, default=None)
-    chosen = options.parse_args()
-    seed = random.randrange(1_000_000) if chosen.seed is None else chosen.seed
-    print(f"replay with: --seconds {chosen.seconds:g} --seed {seed}", flush=True)
-    try:
-        return 0 if asyncio.run(soak(chosen.seconds, seed)) else 1
-    finally:
-        Process.close_all()
+    return verdict.good
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(soaking.main(soak, __doc__, seconds=60))

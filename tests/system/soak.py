@@ -8,17 +8,15 @@ exits with 1 if anything was lost, doubled, reordered, disagreed on or made up.
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from checker import report
-from cluster import Cluster, logs
+import soaking
+from cluster import Cluster
 from crowd import RATES, Crowd
-from processes import GatewayProcess, Process, RealRedis, fault_lasts
+from processes import GatewayProcess, RealRedis, fault_lasts
 from proxy import FaultyProxy
 
 GATEWAYS = 3
@@ -213,39 +211,21 @@ async def soak(seconds: float, seed: int) -> bool:
         print(f"{number:4}  {calm_s:4} s calm, {fault_s:4} s {fault.__name__}", flush=True)
     storm = await Storm.start(seed)
     began = time.monotonic()
-    good = False
     try:
-        for number, (fault, calm_s, fault_s) in enumerate(planned):
-            await fault_lasts(calm_s)
-            at_s = time.monotonic() - began
-            print(f"{at_s:6.1f} s  {number:4} {fault.__name__}", flush=True)
-            await fault(storm, fault_s)
-        await storm.crowd.settle()
-        findings, blemishes = storm.crowd.findings(), storm.cluster.blemishes()
-        good = not findings and not blemishes
-        said = sum(len(talker.record.sent) for talker in storm.crowd.talkers)
-        print(f"seed {seed}: {len(storm.crowd.talkers)} people said {said} lines")
-        print("\n".join([report(findings), *blemishes]))
+        with soaking.judged() as verdict:
+            for number, (fault, calm_s, fault_s) in enumerate(planned):
+                await fault_lasts(calm_s)
+                at_s = time.monotonic() - began
+                print(f"{at_s:6.1f} s  {number:4} {fault.__name__}", flush=True)
+                await fault(storm, fault_s)
+            await storm.crowd.settle()
+            said = sum(len(talker.record.sent) for talker in storm.crowd.talkers)
+            summary = f"seed {seed}: {len(storm.crowd.talkers)} people said {said} lines"
+            verdict.tell(summary, storm.crowd.findings(), storm.cluster.blemishes())
     finally:
-        if not good:
-            for label, text in logs():
-                print(f"--- {label}\n{text}")
         await storm.close()
-    return good
-
-
-def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--seconds", type=float, default=300)
-    options.add_argument("--seed", type=int, default=None)
-    chosen = options.parse_args()
-    seed = random.randrange(1_000_000) if chosen.seed is None else chosen.seed
-    print(f"replay with: --seconds {chosen.seconds:g} --seed {seed}", flush=True)
-    try:
-        return 0 if asyncio.run(soak(chosen.seconds, seed)) else 1
-    finally:
-        Process.close_all()
+    return verdict.good
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(soaking.main(soak, __doc__, seconds=300))

@@ -126,7 +126,8 @@ local function apply(index, verb, session, membership, ref, age, body)
       if not mine and ahead >= 0 then return 0 end
       set_membership(session, false)
       -- Who ends another one's may know a name that the room was not told of, or not any more.
-      body = string.gsub(body, '"name":"[^"]*"', '"name":"' .. its_name .. '"')
+      -- By a function: in a text that somebody else wrote a % would be a capture's, and fail.
+      body = string.gsub(body, '"name":"[^"]*"', function() return '"name":"' .. its_name .. '"' end)
     elseif verb ~= 'post' then
       if not mine then return 0 end
       if verb == 'rename' then set_membership(session, membership) end
